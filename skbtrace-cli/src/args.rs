@@ -1,0 +1,270 @@
+//! The command line: one definition that parses it, prints its help and writes the completions and
+//! the manual page.
+//!
+//! Tracing needs no subcommand, so its options stand at the top. The options that choose sets of
+//! hooks are made from the catalogue: **a new set there is a new option here**.
+//!
+//! A value that is wrong by itself is refused here, by clap, with the option's name in front; what
+//! depends on the machine or on other options is for [`Settings`](crate::settings::Settings).
+
+mod help;
+mod sets;
+mod value;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use regex::Regex;
+
+pub use help::version;
+pub use sets::Sets;
+
+use crate::{
+    filter::{Interface, MarkBits, Prefix, Protocol, value as filter_value},
+    kernel::netns::NetnsSpec,
+    settings::{Backend, ColorChoice, Transport},
+};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is moved twice"
+)]
+pub enum Invocation {
+    /// Trace packets.
+    Trace(TraceArgs),
+    /// List the hooks.
+    Hooks {
+        /// Bits of the catalogue's sets.
+        sets: u32,
+        /// `--btf`.
+        btf: Option<PathBuf>,
+    },
+    /// Tell what this kernel can do.
+    Check {
+        /// `--btf`.
+        btf: Option<PathBuf>,
+    },
+    /// Print a completion script.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
+}
+
+/// The options of tracing.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Where to listen.
+    #[command(flatten)]
+    pub hooks: HookArgs,
+    /// Which packets.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How it is done.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Tell more about what is done; repeat for still more
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Other")]
+    pub verbose: u8,
+}
+
+/// Where to listen.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Hooks")]
+pub struct HookArgs {
+    /// One option for each set.
+    #[command(flatten)]
+    pub sets: Sets,
+    /// Of those, only functions whose name matches
+    #[arg(long, value_name = "REGEX", value_parser = value::regex)]
+    pub func: Option<Regex>,
+}
+
+/// Which packets: options combine with AND, values of one option with OR.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Filters (all given must match; A,B or repeating means either)")]
+pub struct FilterArgs {
+    /// Source or destination is in this IPv4 or IPv6 prefix
+    #[arg(
+        short = 'H',
+        long,
+        alias = "ipaddr",
+        value_name = "ADDR[/LEN]",
+        value_delimiter = ','
+    )]
+    pub host: Vec<Prefix>,
+    /// Source is in it
+    #[arg(long, value_name = "ADDR[/LEN]", value_delimiter = ',')]
+    pub src: Vec<Prefix>,
+    /// Destination is in it
+    #[arg(long, value_name = "ADDR[/LEN]", value_delimiter = ',')]
+    pub dst: Vec<Prefix>,
+    /// Source or destination port
+    #[arg(short = 'P', long, value_name = "PORT", value_delimiter = ',', value_parser = filter_value::port)]
+    pub port: Vec<u16>,
+    /// Source port
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = filter_value::port)]
+    pub sport: Vec<u16>,
+    /// Destination port
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = filter_value::port)]
+    pub dport: Vec<u16>,
+    /// tcp, udp, icmp, icmp6, any or a number
+    #[arg(long, value_name = "PROTO", value_delimiter = ',')]
+    pub proto: Vec<Protocol>,
+    /// Identifier of ICMP and ICMPv6 echo messages
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = filter_value::icmp_id)]
+    pub icmpid: Vec<u16>,
+    /// Interface the packet is at
+    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<Interface>,
+    /// Network namespace: inode, name, path or pid:PID
+    #[arg(short = 'N', long, value_name = "NETNS", value_delimiter = ',')]
+    pub netns: Vec<NetnsSpec>,
+    /// Process running when the packet passes (see below)
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = filter_value::pid)]
+    pub pid: Vec<u32>,
+    /// Packet mark, of which the bits in MASK count
+    #[arg(long, value_name = "V[/MASK]", value_delimiter = ',')]
+    pub mark: Vec<MarkBits>,
+}
+
+/// What is printed, and how long.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Stop after N events
+    #[arg(short, long, alias = "catch-count", value_name = "N", value_parser = value::count)]
+    pub count: Option<u64>,
+    /// Stop after so many seconds, like 10 or 0.5
+    #[arg(long, value_name = "SECONDS", value_parser = value::duration)]
+    pub duration: Option<Duration>,
+    /// Print seconds since boot, with microseconds
+    #[arg(short, long, conflicts_with = "time")]
+    pub timestamp: bool,
+    /// Print the wall clock, HH:MM:SS.micro [default]
+    #[arg(short = 'T', long)]
+    pub time: bool,
+    /// Add CPU, LEN, MARK, PID, COMM and the netns name
+    #[arg(long)]
+    pub wide: bool,
+    /// auto, always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: ColorChoice,
+    /// Leave out the line of column names
+    #[arg(long)]
+    pub no_header: bool,
+    /// Print to FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// How packets are listened to.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// How to attach: auto or kprobe
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub backend: Backend,
+    /// How events arrive: auto, ringbuf or perf
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub transport: Transport,
+    /// Room for events on their way, all CPUs together
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = value::size)]
+    pub buffer: usize,
+    /// Create PATH once everything is attached (for scripts)
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "skbtrace", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    trace: TraceArgs,
+    #[command(subcommand)]
+    command: Option<Other>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// List the functions that are listened on, and which of them this kernel has
+    Hooks {
+        /// Only these sets
+        #[arg(long = "set", value_name = "SET", value_delimiter = ',', value_parser = sets::named())]
+        sets: Vec<String>,
+        /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+        #[arg(long, value_name = "FILE")]
+        btf: Option<PathBuf>,
+    },
+    /// Tell whether this kernel can be traced, and how
+    Check {
+        /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+        #[arg(long, value_name = "FILE")]
+        btf: Option<PathBuf>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// The definition, complete with help texts.
+#[must_use]
+pub fn command() -> Command {
+    help::dress(Cli::command())
+}
+
+/// Parses a command line, the program's name first.
+///
+/// # Errors
+/// What clap has to say instead: a refusal, but also the help and the version.
+pub fn parse<I, T>(line: I) -> Result<Invocation, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut command = command();
+    let cli = command
+        .try_get_matches_from_mut(line)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| error.format(&mut command))?;
+    Ok(match cli.command {
+        None => Invocation::Trace(cli.trace),
+        Some(Other::Hooks { sets, btf }) => Invocation::Hooks {
+            sets: sets::bits(&sets),
+            btf,
+        },
+        Some(Other::Check { btf }) => Invocation::Check { btf },
+        Some(Other::Completions { shell }) => Invocation::Completions(shell),
+        Some(Other::Man) => Invocation::Man,
+    })
+}
+
+#[cfg(test)]
+mod tests;

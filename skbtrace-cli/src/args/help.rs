@@ -1,0 +1,60 @@
+//! The words around the options: version, examples, notes, layout.
+//!
+//! There is one form of help and not a short and a long one: whoever needs it is in a hurry and
+//! wants everything on one screen, at 80 columns.
+
+use clap::{Arg, ArgAction, Command};
+
+const ABOUT: &str =
+    "Prints a packet's path through the Linux kernel, function by function, one line each.";
+
+const NOTES: &str = "\
+Examples:
+  Why does a UDP packet arrive twice? Its path, with the verdicts of iptables:
+    sudo skbtrace --route --iptable -H 172.18.0.15 --proto udp
+  Where does the DNS traffic of a container's process get lost?
+    sudo skbtrace --route --iptable -N pid:4242 -P 53 --wide | grep DROP
+
+Notes:
+  --pid is the process running when the packet passes. Received packets are
+  handled in softirq, often under another process: prefer -N pid:PID for those.
+
+Exit codes: 0 done, 1 nothing matched, 2 could not run.
+";
+
+/// Adds to the derived command what does not fit in attributes.
+pub fn dress(command: Command) -> Command {
+    command
+        .about(ABOUT)
+        .version(version())
+        .after_help(NOTES)
+        .max_term_width(80)
+        .disable_help_subcommand(true)
+        // Both are replaced, for their heading.
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Help)
+                .global(true)
+                .help("Print this help")
+                .help_heading("Other"),
+        )
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version and the commit it was built from")
+                .help_heading("Other"),
+        )
+}
+
+/// The version and the commit this was built from.
+#[must_use]
+pub fn version() -> String {
+    let commit = option_env!("SKBTRACE_COMMIT").unwrap_or("unknown");
+    format!("{} (commit {commit})", env!("CARGO_PKG_VERSION"))
+}

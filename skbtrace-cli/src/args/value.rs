@@ -1,0 +1,63 @@
+//! Parsers of values that are not part of the filter.
+
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::filter::{ValueError, value::decimal};
+
+/// Largest buffer; more is likely a slip, and would be locked memory.
+const MAX_BUFFER: u64 = 1 << 30;
+
+/// A value of `--count`.
+pub fn count(text: &str) -> Result<u64, ValueError> {
+    decimal(text)
+        .filter(|&count| count > 0)
+        .ok_or(ValueError::Number {
+            what: "a number of events",
+            min: 1,
+            max: u64::MAX,
+        })
+}
+
+/// A value of `--duration`: seconds, maybe with a fraction.
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
+    // Parsing as f64 alone would also take "inf", "nan", "1e3" and signs.
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse()
+        .ok()
+        .filter(|_| plain)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or(ValueError::Duration)
+}
+
+/// A value of `--buffer`: bytes, maybe with a suffix.
+pub fn size(text: &str) -> Result<usize, ValueError> {
+    let units = [
+        (['K', 'k'], 1 << 10),
+        (['M', 'm'], 1 << 20),
+        (['G', 'g'], 1 << 30),
+    ];
+    let (digits, unit) = units
+        .iter()
+        .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
+        .unwrap_or((text, 1));
+    decimal(digits)
+        .and_then(|size| size.checked_mul(unit))
+        .filter(|size| (1..=MAX_BUFFER).contains(size))
+        .and_then(|size| usize::try_from(size).ok())
+        .ok_or(ValueError::Size)
+}
+
+/// A value of `--func`.
+pub fn regex(text: &str) -> Result<Regex, ValueError> {
+    Regex::new(text).map_err(|error| {
+        // The message draws an arrow under the pattern, on several lines; its last line says what.
+        let message = error.to_string();
+        let last = message.lines().last().unwrap_or_default();
+        ValueError::Regex(last.trim_start_matches("error: ").to_owned())
+    })
+}

@@ -1,0 +1,116 @@
+//! Kprobes: one perf event for each function, on every kernel.
+//!
+//! The kernel resolves the symbol, so no address is needed and `/proc/kallsyms` stays unread.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    num::ParseIntError,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use super::sys;
+
+const KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// Kprobes as this kernel offers them.
+#[derive(Clone, Copy, Debug)]
+pub struct Kprobes {
+    kind: u32,
+}
+
+/// Why there are none.
+#[derive(Debug, thiserror::Error)]
+pub enum NoKprobes {
+    /// The kernel has no such event source.
+    #[error(
+        "this kernel has no kprobes ({KIND}: {0}); it needs CONFIG_KPROBES and \
+         CONFIG_KPROBE_EVENTS: see `skbtrace check`"
+    )]
+    Absent(io::Error),
+    /// The event source is not as expected.
+    #[error("{KIND}: {0}")]
+    Unreadable(ParseIntError),
+}
+
+/// Why a function could not be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is no such function now.
+    #[error("no such function")]
+    Absent,
+    /// Several functions have the name and the kernel will not choose.
+    #[error("several functions have this name")]
+    Ambiguous,
+    /// The function cannot carry a kprobe.
+    #[error("the kernel does not allow a kprobe here (notrace or blacklisted)")]
+    NotTraceable,
+    /// Anything else.
+    #[error("{0}")]
+    Other(io::Error),
+}
+
+/// A program attached to a function. Dropping it detaches, which waits for the kernel.
+#[derive(Debug)]
+pub struct Probe {
+    link: Option<OwnedFd>,
+    program: OwnedFd,
+    /// Closed last, after the link that refers to it.
+    _event: OwnedFd,
+}
+
+impl Kprobes {
+    /// Asks the kernel for its kprobe event source.
+    pub fn new() -> Result<Self, NoKprobes> {
+        let text = fs::read_to_string(KIND).map_err(NoKprobes::Absent)?;
+        let kind = text.trim().parse().map_err(NoKprobes::Unreadable)?;
+        Ok(Self { kind })
+    }
+
+    /// Opens an event on a function; it does not fire yet.
+    pub fn open(self, symbol: &str, at_return: bool) -> Result<OwnedFd, AttachError> {
+        let symbol = CString::new(symbol).map_err(|_| AttachError::Absent)?;
+        sys::open_kprobe(self.kind, &symbol, at_return).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::ENOENT) => AttachError::Absent,
+                Some(libc::EADDRNOTAVAIL) => AttachError::Ambiguous,
+                Some(libc::EINVAL) => AttachError::NotTraceable,
+                _ => AttachError::Other(error),
+            }
+        })
+    }
+}
+
+impl Probe {
+    /// Attaches a program to an open event and lets it fire.
+    ///
+    /// Through a link where the kernel has them: a link can be asked how many hits were missed.
+    pub fn attach(program: OwnedFd, event: OwnedFd) -> Result<Self, AttachError> {
+        let link = match sys::link_perf_event(program.as_fd(), event.as_fd()) {
+            Ok(link) => Some(link),
+            Err(_) => {
+                sys::set_program(event.as_fd(), program.as_fd()).map_err(AttachError::Other)?;
+                None
+            }
+        };
+        sys::enable(event.as_fd()).map_err(AttachError::Other)?;
+        Ok(Self {
+            link,
+            program,
+            _event: event,
+        })
+    }
+
+    /// Hits that the kernel skipped because another probe was running on the CPU; `None` where it
+    /// does not tell.
+    pub fn missed(&self) -> Option<u64> {
+        let by_kprobe = sys::missed_hits(self.link.as_ref()?.as_fd())?;
+        let (_, by_program) = sys::program_info(self.program.as_fd()).ok()?;
+        Some(by_kprobe + by_program)
+    }
+
+    /// The program.
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}

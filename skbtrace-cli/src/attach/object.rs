@@ -1,0 +1,266 @@
+//! The kernel side's object: its maps, created, and its programs, ready to be bound and loaded.
+//!
+//! aya loads a program once; here one program is loaded once for every function, with a different
+//! constant in it, so the object is taken apart by aya-obj and loaded by ourselves.
+
+use std::{
+    collections::HashMap,
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::maps::{MapData, MapError};
+use aya_obj::{
+    EbpfSectionKind, Map, Object,
+    generated::{bpf_insn, bpf_map_type},
+};
+use skbtrace_common::{Plain as _, config::Config, config::USE_PERF, hooks::Binding};
+
+use super::sys::{self, ProgramKind};
+
+/// Log level that lets every kernel-side debug line through (`aya_log::Level::Debug`).
+const LOG_DEBUG: u8 = 4;
+/// Maps by the transport that needs them; the other's stand empty in their place.
+const RING: &str = "EVENTS";
+const PERF: &str = "PERF_EVENTS";
+const LOGS: &str = "AYA_LOGS";
+const COUNTERS: &str = "COUNTERS";
+/// Room for the verifier's explanation of a refusal.
+const LOG_SIZE: usize = 1 << 20;
+
+/// Why the object could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The embedded object is not as the build left it.
+    #[error("the embedded kernel object is damaged: {0}")]
+    Damaged(String),
+    /// A map could not be created.
+    #[error("map {name}: {source}{}", map_hint(source))]
+    Map {
+        /// The map.
+        name: String,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// A map could not be filled or frozen.
+    #[error("map {name}: {source}")]
+    Fill {
+        /// The map.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why a program was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refused program {program}: {source}{explanation}")]
+pub struct LoadError {
+    program: &'static str,
+    source: io::Error,
+    /// The end of the verifier's log, or nothing.
+    explanation: String,
+}
+
+/// The object with its maps created; programs are loaded from it.
+pub struct Loaded {
+    programs: HashMap<&'static str, Vec<bpf_insn>>,
+    license: CString,
+    maps: HashMap<String, MapData>,
+}
+
+/// The programs of the object.
+pub const PROGRAMS: [&str; 5] = [
+    "hop",
+    "clone_enter",
+    "clone_exit",
+    "table_enter",
+    "table_exit",
+];
+
+impl Loaded {
+    /// Takes the object apart, writes the configuration into it and creates its maps.
+    pub fn new(
+        bytes: &[u8],
+        config: &Config,
+        buffer: usize,
+        debug: bool,
+    ) -> Result<Self, ObjectError> {
+        let damaged = |error: &dyn std::fmt::Display| ObjectError::Damaged(error.to_string());
+        let mut object = Object::parse(bytes).map_err(|e| damaged(&e))?;
+        let level = [if debug { LOG_DEBUG } else { 0 }];
+        object
+            .patch_map_data(HashMap::from([
+                ("CONFIG", (config.as_bytes(), true)),
+                ("AYA_LOG_LEVEL", (&level[..], true)),
+            ]))
+            .map_err(|e| damaged(&e))?;
+
+        let perf = config.options & USE_PERF != 0;
+        let mut maps = HashMap::new();
+        let mut created = Vec::new();
+        for (name, mut map) in std::mem::take(&mut object.maps) {
+            let unused =
+                (name == RING && perf) || (name == PERF && !perf) || (name == LOGS && !debug);
+            if name == RING {
+                map.set_max_entries(u32::try_from(buffer).unwrap_or(u32::MAX));
+            }
+            let data = if unused {
+                create(&name, &placeholder())?
+            } else {
+                create(&name, &map)?
+            };
+            created.push((name.clone(), data.fd().as_fd().as_raw_fd(), map));
+            maps.insert(name, data);
+        }
+
+        let sections = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        object
+            .relocate_maps(
+                created
+                    .iter()
+                    .map(|(name, fd, map)| (name.as_str(), *fd, map)),
+                &sections,
+            )
+            .map_err(|e| damaged(&e))?;
+        object.relocate_calls(&sections).map_err(|e| damaged(&e))?;
+
+        let mut programs = HashMap::new();
+        for name in PROGRAMS {
+            let program = object
+                .programs
+                .get(name)
+                .ok_or_else(|| ObjectError::Damaged(format!("no program {name}")))?;
+            let function = object
+                .functions
+                .get(&program.function_key())
+                .ok_or_else(|| ObjectError::Damaged(format!("no code for {name}")))?;
+            programs.insert(name, function.instructions.clone());
+        }
+        Ok(Self {
+            programs,
+            license: object
+                .programs
+                .get("hop")
+                .map(|p| p.license.clone())
+                .unwrap_or_default(),
+            maps,
+        })
+    }
+
+    /// Loads a program for one function.
+    pub fn load(&self, program: &'static str, binding: Binding) -> Result<OwnedFd, LoadError> {
+        let mut instructions = self.programs[program].clone();
+        bind(&mut instructions, binding);
+        let load = |log: &mut [u8]| {
+            let kind = ProgramKind::KPROBE;
+            sys::load(kind, &instructions, &self.license, program, log)
+        };
+        load(&mut []).or_else(|_| {
+            // Once more, for the verifier's words; writing them takes time, so not at first.
+            let mut log = vec![0; LOG_SIZE];
+            load(&mut log).map_err(|source| LoadError {
+                program,
+                source,
+                explanation: last_lines(&log),
+            })
+        })
+    }
+
+    /// Takes a map out: the events of the transport in use, the counters or the debug log.
+    pub fn take(&mut self, map: MapName) -> Option<MapData> {
+        self.maps.remove(match map {
+            MapName::Ring => RING,
+            MapName::Perf => PERF,
+            MapName::Counters => COUNTERS,
+        })
+    }
+}
+
+/// Maps that user space reads.
+#[derive(Clone, Copy, Debug)]
+pub enum MapName {
+    /// Events, ring buffer.
+    Ring,
+    /// Events, perf event array.
+    Perf,
+    /// What each CPU counted.
+    Counters,
+}
+
+fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {
+    let short: String = name.chars().take(15).collect();
+    let short = short.trim_start_matches('.');
+    let mut map = map.clone();
+    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
+        // aya-ebpf defines it with the size of a pointer; the kernel wants none.
+        map.set_value_size(0);
+    }
+    let data = MapData::create(map.clone(), short, None).map_err(|source| ObjectError::Map {
+        name: name.to_owned(),
+        source,
+    })?;
+    let fill = |source| ObjectError::Fill {
+        name: name.to_owned(),
+        source,
+    };
+    if !map.data().is_empty() {
+        sys::set_only_element(data.fd().as_fd(), map.data()).map_err(fill)?;
+    }
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        sys::freeze(data.fd().as_fd()).map_err(fill)?;
+    }
+    Ok(data)
+}
+
+/// An array of one element in place of a map that this run does not use: its code is dead, but it
+/// still names a map, and the kernel may not know the real one's type.
+fn placeholder() -> Map {
+    Map::new_from_params(bpf_map_type::BPF_MAP_TYPE_ARRAY as u32, 4, 4, 1, 0)
+}
+
+/// Writes the binding over its placeholder.
+fn bind(instructions: &mut [bpf_insn], binding: Binding) {
+    const LOAD_IMMEDIATE_64: u8 = 0x18;
+    let halves = |value: u64| {
+        let bytes = value.to_le_bytes();
+        let half = |at: usize| {
+            i32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        (half(0), half(4))
+    };
+    let placeholder = halves(Binding::PLACEHOLDER);
+    let (low, high) = halves(binding.0);
+    for at in 1..instructions.len() {
+        let (first, second) = (&instructions[at - 1], &instructions[at]);
+        if first.code == LOAD_IMMEDIATE_64 && (first.imm, second.imm) == placeholder {
+            instructions[at - 1].imm = low;
+            instructions[at].imm = high;
+        }
+    }
+}
+
+/// The last lines of a verifier's log, which say what it stumbled over.
+fn last_lines(log: &[u8]) -> String {
+    let text = CStr::from_bytes_until_nul(log).map_or_else(|_| "".into(), CStr::to_string_lossy);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(6);
+    lines[from..]
+        .iter()
+        .map(|line| format!("\n    {line}"))
+        .collect()
+}
+
+fn map_hint(error: &MapError) -> &'static str {
+    match error {
+        MapError::CreateError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+            "; run as root (CAP_BPF and CAP_PERFMON), and see `skbtrace check`"
+        }
+        _ => "",
+    }
+}

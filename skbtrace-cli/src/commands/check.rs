@@ -1,0 +1,146 @@
+//! `skbtrace check`: what this machine offers, one line each, with the fix where there is one.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use tabled::builder::Builder;
+
+use super::write_table;
+use crate::kernel::{
+    btf::Btf,
+    features,
+    layout::{Types, VMLINUX},
+};
+
+/// Tracing cannot work here.
+const FAILED: u8 = 2;
+
+/// One thing that was looked at.
+struct Finding {
+    what: &'static str,
+    state: State,
+    /// What was found, and what to do about it.
+    word: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    /// Absent, and not needed.
+    No,
+    /// Absent, and tracing cannot work.
+    Bad,
+}
+
+/// Prints the findings; fails when tracing cannot work.
+pub fn run(btf: Option<&Path>, out: &mut dyn Write) -> io::Result<ExitCode> {
+    let findings = look(btf);
+    let mut table = Builder::default();
+    for finding in &findings {
+        let state = match finding.state {
+            State::Ok => "ok",
+            State::No => "no",
+            State::Bad => "MISSING",
+        };
+        table.push_record([finding.what, state, &finding.word]);
+    }
+    write_table(table, out)?;
+    let works = findings.iter().all(|finding| finding.state != State::Bad);
+    writeln!(
+        out,
+        "{}",
+        if works {
+            "tracing works here"
+        } else {
+            "tracing cannot work here"
+        }
+    )?;
+    Ok(if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+fn look(btf: Option<&Path>) -> Vec<Finding> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut findings = vec![Finding {
+        what: "kernel",
+        state: State::Ok,
+        word: release.trim().to_owned(),
+    }];
+    let mut add = |what, state, word: String| findings.push(Finding { what, state, word });
+    let optional = |result: Result<(), String>, needed_for: &str| match result {
+        Ok(()) => (State::Ok, String::new()),
+        Err(error) => (State::No, format!("{error}; {needed_for}")),
+    };
+
+    let privileged = features::has_privileges();
+    let (state, word) = if privileged {
+        (State::Ok, "root, or CAP_BPF and CAP_PERFMON".to_owned())
+    } else {
+        (
+            State::Bad,
+            "run it with sudo (CAP_BPF and CAP_PERFMON)".to_owned(),
+        )
+    };
+    add("privileges", state, word);
+
+    match features::lockdown().as_deref() {
+        Some("confidentiality") => add(
+            "lockdown",
+            State::Bad,
+            "confidentiality: boot without lockdown=confidentiality".to_owned(),
+        ),
+        Some(mode) => add("lockdown", State::Ok, mode.to_owned()),
+        None => add("lockdown", State::Ok, "not in this kernel".to_owned()),
+    }
+
+    match features::kprobe() {
+        Ok(()) => add("kprobes", State::Ok, "attached one".to_owned()),
+        Err(error) => add("kprobes", State::Bad, error),
+    }
+
+    match Types::read(btf) {
+        Ok(types) => {
+            let file = btf.unwrap_or(Path::new(VMLINUX));
+            add("BTF", State::Ok, file.display().to_string());
+            let (state, word) = if types.has_module_btf {
+                (State::Ok, String::new())
+            } else {
+                (
+                    State::No,
+                    "before 5.11: built-in offsets for nftables and ebtables".to_owned(),
+                )
+            };
+            add("module BTF", state, word);
+        }
+        Err(error) => add("BTF", State::Bad, error.to_string()),
+    }
+
+    let ring = features::ring_buffer().map_err(|error| error.to_string());
+    let (state, word) = optional(ring, "a perf event array is used instead");
+    add("ring buffer", state, word);
+
+    let multi = features::kprobe_multi().map_err(|error| error.to_string());
+    let (state, word) = optional(multi, "single kprobes are used");
+    add("kprobe.multi", state, word);
+
+    let (state, word) = optional(fentry(btf), "kprobes are used");
+    add("fentry", state, word);
+    findings
+}
+
+fn fentry(btf: Option<&Path>) -> Result<(), String> {
+    let function = features::common_function();
+    let bytes = fs::read(btf.unwrap_or(Path::new(VMLINUX))).map_err(|error| error.to_string())?;
+    let btf = Btf::parse(bytes, None, &[function]).map_err(|error| error.to_string())?;
+    let id = btf
+        .function(function)
+        .ok_or_else(|| format!("{function} is not in BTF"))?;
+    features::fentry(id).map_err(|error| error.to_string())
+}

@@ -1,0 +1,137 @@
+//! Decoding: from a record to an event.
+//!
+//! The kernel side copies bytes and understands none of them; everything that can be got wrong
+//! about a packet is here, one file a protocol, and runs without a kernel.
+//!
+//! **Invariant: decoding never fails, never panics and never drops an event.** Bytes beyond the
+//! captured ones are never looked at, and what they would have told is an unknown in the event.
+
+mod arp;
+mod bytes;
+mod icmp;
+mod ipv4;
+mod ipv6;
+mod link;
+mod socket;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod verdict;
+
+pub use verdict::errno_name;
+
+use skbtrace_common::{
+    layout::Layout,
+    record::{
+        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_VERDICT, LEAD, RawEvent,
+    },
+};
+
+use crate::{
+    event::{Action, Device, Event, Packet, ShortName, Vlans},
+    record::Record,
+};
+
+/// Ethertypes (include/uapi/linux/if_ether.h).
+mod ethertype {
+    pub const IPV4: u16 = 0x0800;
+    pub const ARP: u16 = 0x0806;
+    pub const IPV6: u16 = 0x86dd;
+}
+
+/// What decoding and rendering have to ask about the traced machine.
+pub trait Names {
+    /// Name of the function that row `row` of the catalogue is listened to at; empty when there
+    /// is no such row.
+    fn hook(&self, row: u16) -> &str;
+    /// Whether a code address belongs to the bridge.
+    fn is_bridge_code(&self, address: u64) -> bool;
+    /// Name of a network namespace, by inode number, if somebody gave it one.
+    fn netns(&self, inode: u32) -> Option<&str>;
+    /// Where this kernel keeps the fields of `struct sock_common`.
+    fn sock_layout(&self) -> &Layout;
+}
+
+/// Decodes `record`.
+#[must_use]
+#[inline]
+pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
+    let raw = &record.event;
+    let has = |flag: u16| raw.flags & flag != 0;
+    let gone = has(GONE);
+    let mut vlans = Vlans::default();
+    let mut dest_mac = None;
+    let packet = if gone {
+        Packet::Unknown
+    } else {
+        link::carried_tag(raw, &mut vlans);
+        if has(FROM_SOCK) {
+            socket::decode(raw, names.sock_layout())
+        } else {
+            dest_mac = link::header(raw, &mut vlans);
+            if has(HAS_L3) {
+                network(raw, &mut vlans)
+            } else {
+                Packet::Unknown
+            }
+        }
+    };
+    Event {
+        time_ns: raw.time_ns,
+        skb: raw.skb,
+        head: (!gone).then_some(raw.head),
+        pkt_type: (!gone).then_some(raw.pkt_type),
+        len: (!gone).then_some(raw.len),
+        mark: (!gone).then_some(raw.mark),
+        gone,
+        netns: has(HAS_NETNS).then_some(raw.netns),
+        device: has(HAS_DEV).then_some(Device {
+            ifindex: raw.ifindex,
+            name: ShortName(&raw.ifname),
+        }),
+        dest_mac,
+        vlans,
+        packet,
+        action: action(record, names),
+        hook: raw.hook,
+        cpu: raw.cpu,
+        pid: raw.pid,
+        comm: ShortName(&raw.comm),
+    }
+}
+
+/// Decodes what starts at the network header.
+#[inline]
+fn network(raw: &RawEvent, vlans: &mut Vlans) -> Packet {
+    let captured = usize::from(raw.captured).min(BODY);
+    let body = raw.packet.get(LEAD..LEAD + captured).unwrap_or(&[]);
+    let (ethertype, body) = link::inner(u16::from_be(raw.protocol), body, vlans);
+    match ethertype {
+        ethertype::IPV4 => ipv4::decode(body),
+        ethertype::IPV6 => ipv6::decode(body),
+        ethertype::ARP => arp::decode(body),
+        0 => Packet::Unknown,
+        other => Packet::Ethertype(other),
+    }
+}
+
+#[inline]
+fn action<'a>(record: &'a Record, names: &'a dyn Names) -> Action<'a> {
+    let raw = &record.event;
+    let function = names.hook(raw.hook);
+    match raw.kind {
+        KIND_CLONE => Action::Clone {
+            function: if function == "skb_clone" && names.is_bridge_code(raw.caller) {
+                "deliver_clone"
+            } else {
+                function
+            },
+            new: (raw.other != 0).then_some(raw.other),
+            caller: raw.caller,
+        },
+        KIND_VERDICT => verdict::action(raw.verdict, record.names.as_deref(), function),
+        _ => Action::Hop { function },
+    }
+}

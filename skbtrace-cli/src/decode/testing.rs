@@ -1,0 +1,192 @@
+//! Packets and records built by hand, for the tests of decoding and of rendering.
+
+use skbtrace_common::{
+    Plain as _,
+    hooks::HOOKS,
+    layout::Layout,
+    record::{
+        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_HOP, KIND_VERDICT, LEAD, NAME,
+        RawEvent, RawVerdict,
+    },
+};
+
+use super::Names;
+use crate::record::Record;
+
+/// A made-up machine.
+pub struct Machine {
+    pub layout: Layout,
+}
+
+impl Machine {
+    /// Addresses of bridge code.
+    pub const BRIDGE: std::ops::Range<u64> = 0xffff_ffff_c040_0000..0xffff_ffff_c041_0000;
+
+    pub fn new() -> Self {
+        // As on 6.1 and on 6.12.
+        let layout = Layout {
+            sock_daddr: 0,
+            sock_saddr: 4,
+            sock_dport: 12,
+            sock_num: 14,
+            sock_family: 16,
+            sock_daddr6: 56,
+            sock_saddr6: 72,
+            ..Layout::UNKNOWN
+        };
+        Self { layout }
+    }
+}
+
+impl Names for Machine {
+    fn hook(&self, row: u16) -> &str {
+        HOOKS.get(usize::from(row)).map_or("", |hook| hook.name)
+    }
+    fn is_bridge_code(&self, address: u64) -> bool {
+        Self::BRIDGE.contains(&address)
+    }
+    fn netns(&self, inode: u32) -> Option<&str> {
+        match inode {
+            4_026_532_281 => Some("pod a\\b"),
+            _ => None,
+        }
+    }
+    fn sock_layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+/// Row of the catalogue by name.
+pub fn row(name: &str) -> u16 {
+    let at = HOOKS
+        .iter()
+        .position(|hook| hook.name == name)
+        .expect("a hook of that name");
+    u16::try_from(at).expect("a small catalogue")
+}
+
+/// A hop of which nothing is known.
+pub fn blank() -> RawEvent {
+    let mut event = RawEvent::from_bytes(&[0; size_of::<RawEvent>()]).expect("bytes enough");
+    event.kind = KIND_HOP;
+    event.hook = row("__dev_queue_xmit");
+    event.skb = 0xffff_949a_8d63_9a00;
+    event.head = 0xffff_949a_8d00_0000;
+    event
+}
+
+/// A hop with `body` at the network header, and nothing before it.
+pub fn packet(ethertype: u16, body: &[u8]) -> RawEvent {
+    let mut event = blank();
+    event.flags = HAS_L3;
+    event.protocol = ethertype.to_be();
+    event.packet[LEAD..LEAD + body.len()].copy_from_slice(body);
+    event.captured = u16::try_from(body.len()).expect("a short packet");
+    event
+}
+
+/// Puts `header` before the network header.
+pub fn with_link(mut event: RawEvent, header: &[u8]) -> RawEvent {
+    event.flags |= HAS_L2;
+    event.l2_len = u16::try_from(header.len()).expect("a short header");
+    event.packet[LEAD - header.len()..LEAD].copy_from_slice(header);
+    event
+}
+
+/// Sets device and network namespace.
+pub fn on(mut event: RawEvent, netns: u32, ifindex: u32, name: &[u8]) -> RawEvent {
+    event.flags |= HAS_DEV | HAS_NETNS;
+    event.netns = netns;
+    event.ifindex = ifindex;
+    event.ifname[..name.len()].copy_from_slice(name);
+    event
+}
+
+/// An IPv4 packet: `proto`, fragment field and payload; identification 4660.
+pub fn ipv4(proto: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x45, 0, 0, 0, 0x12, 0x34];
+    bytes.extend(fragment.to_be_bytes());
+    bytes.extend([64, proto, 0, 0, 172, 18, 0, 15, 172, 18, 253, 6]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// An IPv6 packet from fd00::1 to fd00::2.
+pub fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+    for last in [1, 2] {
+        bytes.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// A UDP header.
+pub fn udp(src: u16, dst: u16) -> Vec<u8> {
+    [src.to_be_bytes(), dst.to_be_bytes(), [0, 8], [0, 0]].concat()
+}
+
+/// A TCP header.
+pub fn tcp(src: u16, dst: u16, flags: u8) -> Vec<u8> {
+    let mut bytes = [src.to_be_bytes(), dst.to_be_bytes()].concat();
+    bytes.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+/// A verdict of hook `hooknum` over an unknown packet, parsed.
+pub fn verdict(
+    pf: u8,
+    hooknum: u8,
+    table_kind: u8,
+    table: &[u8],
+    chain: &[u8],
+    verdict: u32,
+) -> Record {
+    let mut event = blank();
+    event.hook = row(if table_kind == 3 {
+        "nft_do_chain"
+    } else {
+        "ipt_do_table"
+    });
+    verdict_over(event, pf, hooknum, table_kind, table, chain, verdict)
+}
+
+/// A verdict over `event`'s packet, parsed.
+pub fn verdict_over(
+    mut event: RawEvent,
+    pf: u8,
+    hooknum: u8,
+    table_kind: u8,
+    table: &[u8],
+    chain: &[u8],
+    verdict: u32,
+) -> Record {
+    event.kind = KIND_VERDICT;
+    event.verdict = verdict;
+    let mut raw = RawVerdict {
+        event,
+        pf,
+        hooknum,
+        table_kind,
+        reserved: [0; 5],
+        table: [0; NAME],
+        chain: [0; NAME],
+    };
+    raw.table[..table.len()].copy_from_slice(table);
+    raw.chain[..chain.len()].copy_from_slice(chain);
+    parse(raw.as_bytes())
+}
+
+/// A copy of `event`'s packet.
+pub fn clone_of(mut event: RawEvent, new: u64, caller: u64) -> RawEvent {
+    event.kind = KIND_CLONE;
+    event.hook = row("skb_clone");
+    event.other = new;
+    event.caller = caller;
+    event
+}
+
+/// The record in `bytes`, which there must be.
+pub fn parse(bytes: &[u8]) -> Record {
+    Record::parse(bytes).expect("a record")
+}

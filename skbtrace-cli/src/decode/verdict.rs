@@ -1,0 +1,147 @@
+//! Netfilter's numbers: verdicts, hooks, errors (include/uapi/linux/netfilter.h).
+
+use skbtrace_common::hooks::TableKind;
+
+use crate::{
+    event::{Action, Chain, Name, Verdict},
+    record::TableNames,
+};
+
+/// Protocol families, `NFPROTO_*`.
+mod family {
+    pub const INET: u8 = 1;
+    pub const IPV4: u8 = 2;
+    pub const ARP: u8 = 3;
+    pub const NETDEV: u8 = 5;
+    pub const BRIDGE: u8 = 7;
+    pub const IPV6: u8 = 10;
+}
+
+/// `NF_VERDICT_FLAG_QUEUE_BYPASS`.
+const QUEUE_BYPASS: u32 = 0x8000;
+
+/// A name that could not be read.
+const UNKNOWN: Name<'_> = Name {
+    bytes: &[],
+    cut: false,
+};
+
+/// What a walk that returned `verdict` did.
+pub fn action<'a>(verdict: u32, names: Option<&'a TableNames>, function: &'a str) -> Action<'a> {
+    // No hook has the family 0, NFPROTO_UNSPEC: it says that the hook's state could not be read.
+    let hook = names
+        .filter(|names| names.pf != 0)
+        .map(|names| (names.pf, names.hooknum));
+    Action::Verdict {
+        function,
+        pf: hook.map(|(pf, _)| pf),
+        hooknum: hook.map(|(_, hooknum)| hooknum),
+        table: names.map_or(UNKNOWN, |names| Name::new(&names.table)),
+        chain: names.map_or(Chain::Own(UNKNOWN), |names| chain(names, hook)),
+        verdict: Verdict::from_raw(verdict),
+    }
+}
+
+/// The chain of a table: nftables' have names, all others' are their hook's.
+fn chain(names: &TableNames, hook: Option<(u8, u8)>) -> Chain<'_> {
+    let own = Name::new(&names.chain);
+    if names.table_kind == TableKind::Nft as u8 || !own.bytes.is_empty() {
+        return Chain::Own(own);
+    }
+    hook.map_or(Chain::Own(UNKNOWN), |(pf, hooknum)| {
+        hook_name(pf, hooknum).map_or(Chain::HookNumber(hooknum), Chain::Hook)
+    })
+}
+
+/// A hook's name, as iptables, arptables and ebtables call their built-in chains.
+fn hook_name(pf: u8, hooknum: u8) -> Option<&'static str> {
+    let hooks: &[&str] = match pf {
+        // NF_INET_*; ingress since 5.10.
+        family::INET | family::IPV4 | family::IPV6 => &[
+            "PREROUTING",
+            "INPUT",
+            "FORWARD",
+            "OUTPUT",
+            "POSTROUTING",
+            "INGRESS",
+        ],
+        // NF_ARP_* (include/uapi/linux/netfilter_arp.h).
+        family::ARP => &["INPUT", "OUTPUT", "FORWARD"],
+        // NF_BR_* (include/uapi/linux/netfilter_bridge.h).
+        family::BRIDGE => &[
+            "PREROUTING",
+            "INPUT",
+            "FORWARD",
+            "OUTPUT",
+            "POSTROUTING",
+            "BROUTING",
+        ],
+        // NF_NETDEV_*; egress since 5.16.
+        family::NETDEV => &["INGRESS", "EGRESS"],
+        _ => &[],
+    };
+    hooks.get(usize::from(hooknum)).copied()
+}
+
+impl Verdict {
+    /// The verdict in a hook's return value.
+    #[must_use]
+    pub fn from_raw(raw: u32) -> Self {
+        let [code, flags, low, high] = raw.to_le_bytes();
+        let value = u16::from_le_bytes([low, high]);
+        let error = (value != 0).then_some(value);
+        match (code, flags) {
+            (0, 0) => Self::Drop(error),
+            (1, 0) if value == 0 => Self::Accept,
+            (2, 0) => Self::Stolen(error),
+            (3, _) if raw & 0xff00 & !QUEUE_BYPASS == 0 => Self::Queue {
+                number: value,
+                bypass: raw & QUEUE_BYPASS != 0,
+            },
+            (4, 0) if value == 0 => Self::Repeat,
+            (5, 0) if value == 0 => Self::Stop,
+            _ => Self::Other(raw),
+        }
+    }
+}
+
+/// Name of an error that netfilter gives back (include/uapi/asm-generic/errno*.h).
+#[must_use]
+pub fn errno_name(errno: u16) -> Option<&'static str> {
+    Some(match errno {
+        1 => "EPERM",
+        2 => "ENOENT",
+        3 => "ESRCH",
+        5 => "EIO",
+        6 => "ENXIO",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        14 => "EFAULT",
+        16 => "EBUSY",
+        17 => "EEXIST",
+        19 => "ENODEV",
+        22 => "EINVAL",
+        24 => "EMFILE",
+        28 => "ENOSPC",
+        32 => "EPIPE",
+        71 => "EPROTO",
+        75 => "EOVERFLOW",
+        90 => "EMSGSIZE",
+        92 => "ENOPROTOOPT",
+        93 => "EPROTONOSUPPORT",
+        95 => "EOPNOTSUPP",
+        97 => "EAFNOSUPPORT",
+        99 => "EADDRNOTAVAIL",
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        104 => "ECONNRESET",
+        105 => "ENOBUFS",
+        110 => "ETIMEDOUT",
+        111 => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}

@@ -1,0 +1,296 @@
+//! An event: what one record says, decoded into plain data.
+//!
+//! Lineage, diagnosis and every output format start from here, so that none of them reads packet
+//! bytes or kernel numbers itself.
+//!
+//! **Invariant:** what is not known is `None` or a variant of its own, never a zero that could be
+//! read as a value. An event borrows from its record and is deliberately not `Serialize`: the
+//! output formats own what they write.
+
+use std::net::IpAddr;
+
+use skbtrace_common::record::SHORT_NAME;
+
+/// One thing that happened to a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// When: nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// Address of the `sk_buff`; reused by the kernel within microseconds.
+    pub skb: u64,
+    /// `skb->head`, the data that clones share; `None` when the packet was gone.
+    pub head: Option<u64>,
+    /// `skb->pkt_type` (`PACKET_*`, include/uapi/linux/if_packet.h); `None` when gone.
+    pub pkt_type: Option<u8>,
+    /// `skb->len`, bytes; `None` when gone.
+    pub len: Option<u32>,
+    /// `skb->mark`; `None` when gone.
+    pub mark: Option<u32>,
+    /// The packet was given away before it could be read: a device or MAC address that is
+    /// missing is then unknown, and not absent.
+    pub gone: bool,
+    /// Inode number of the network namespace.
+    pub netns: Option<u32>,
+    /// Device the packet was on or was going to.
+    pub device: Option<Device<'a>>,
+    /// Destination address of the Ethernet header.
+    pub dest_mac: Option<[u8; 6]>,
+    /// VLAN tags, the device's and the frame's.
+    pub vlans: Vlans,
+    /// What the packet is.
+    pub packet: Packet,
+    /// What happened.
+    pub action: Action<'a>,
+    /// Row of the catalogue ([`skbtrace_common::hooks::HOOKS`]).
+    pub hook: u16,
+    /// CPU it happened on.
+    pub cpu: u16,
+    /// Process that was running (thread group id); often not the sender.
+    pub pid: u32,
+    /// Name of the task that was running; empty when it was not asked for.
+    pub comm: ShortName<'a>,
+}
+
+/// A device, within its network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device<'a> {
+    /// Index.
+    pub ifindex: u32,
+    /// Name, as the kernel has it: any bytes.
+    pub name: ShortName<'a>,
+}
+
+/// A name in a field of fixed size, padded with zeros (`IFNAMSIZ`, `TASK_COMM_LEN`).
+///
+/// Kept whole because comparing sixteen bytes is cheaper than finding the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortName<'a>(pub &'a [u8; SHORT_NAME]);
+
+impl<'a> ShortName<'a> {
+    /// The name's bytes, without the padding.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        until_zero(self.0).0
+    }
+}
+
+/// A table's or chain's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// Its bytes; empty when unknown.
+    pub bytes: &'a [u8],
+    /// It was longer than the record has room for.
+    pub cut: bool,
+}
+
+impl<'a> Name<'a> {
+    /// The name in `field`, which it fills entirely when it was cut.
+    #[must_use]
+    pub fn new(field: &'a [u8]) -> Self {
+        let (bytes, ended) = until_zero(field);
+        Self { bytes, cut: !ended }
+    }
+}
+
+/// The bytes up to the first zero, and whether there is one.
+fn until_zero(field: &[u8]) -> (&[u8], bool) {
+    match field.iter().position(|&byte| byte == 0) {
+        Some(end) => (field.get(..end).unwrap_or(field), true),
+        None => (field, false),
+    }
+}
+
+/// The VLAN tags of a packet, outermost first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vlans {
+    tci: [u16; Self::MAX],
+    count: u8,
+}
+
+impl Vlans {
+    /// How many tags are kept; further ones are decoded past and forgotten.
+    pub const MAX: usize = 4;
+
+    /// Appends the next tag inwards (TCI: priority, DEI and identifier; host order).
+    pub fn push(&mut self, tci: u16) {
+        if let Some(place) = self.tci.get_mut(usize::from(self.count)) {
+            *place = tci;
+            self.count += 1;
+        }
+    }
+
+    /// The tags.
+    #[must_use]
+    pub fn tags(&self) -> &[u16] {
+        self.tci.get(..usize::from(self.count)).unwrap_or(&self.tci)
+    }
+
+    /// The identifiers alone.
+    pub fn ids(&self) -> impl Iterator<Item = u16> {
+        self.tags().iter().map(|tci| tci & 0x0fff)
+    }
+}
+
+/// What happened to the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// It was seen at a function's entry.
+    Hop {
+        /// The function's name.
+        function: &'a str,
+    },
+    /// It was copied.
+    Clone {
+        /// The copying function, as far as it can be told: `deliver_clone` is inlined everywhere
+        /// and shows as bridge code that calls `skb_clone`.
+        function: &'a str,
+        /// Address of the new `sk_buff`; `None` when the allocation failed.
+        new: Option<u64>,
+        /// Code address that asked for the copy.
+        caller: u64,
+    },
+    /// A netfilter table decided.
+    Verdict {
+        /// The function that walked the table.
+        function: &'a str,
+        /// Protocol family of the hook (`NFPROTO_*`).
+        pf: Option<u8>,
+        /// Number of the hook within the family.
+        hooknum: Option<u8>,
+        /// The table.
+        table: Name<'a>,
+        /// The chain.
+        chain: Chain<'a>,
+        /// The decision.
+        verdict: Verdict,
+    },
+}
+
+/// A netfilter chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain<'a> {
+    /// A chain with a name of its own (nftables).
+    Own(Name<'a>),
+    /// The built-in chain of a hook (iptables-legacy, ebtables).
+    Hook(&'static str),
+    /// A hook that this version has no name for.
+    HookNumber(u8),
+}
+
+/// What a netfilter table decided; numbers as in include/uapi/linux/netfilter.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Dropped; with the error the sender gets, if any (positive `errno`).
+    Drop(Option<u16>),
+    /// Goes on.
+    Accept,
+    /// Taken over by the hook. With an error (positive `errno`): dropped by it (`NF_DROP_REASON`,
+    /// include/linux/netfilter.h, since 6.7).
+    Stolen(Option<u16>),
+    /// Handed to user space.
+    Queue {
+        /// Number of the queue.
+        number: u16,
+        /// Accepted when nobody listens.
+        bypass: bool,
+    },
+    /// Through the hook once more.
+    Repeat,
+    /// Accepted, later tables of the hook left out.
+    Stop,
+    /// Anything else.
+    Other(u32),
+}
+
+/// What the packet is, as far as its captured bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// Nothing is known.
+    Unknown,
+    /// Neither IP nor ARP, or no such header where one should be: the ethertype, host order.
+    Ethertype(u16),
+    /// ARP.
+    Arp(Arp),
+    /// IPv4 or IPv6.
+    Ip(IpPacket),
+}
+
+/// An ARP packet for IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arp {
+    /// Operation: 1 request, 2 reply; `None` when not captured.
+    pub op: Option<u16>,
+    /// Sender's protocol address; `None` when not captured or not IPv4.
+    pub sender: Option<std::net::Ipv4Addr>,
+    /// Target's protocol address; likewise.
+    pub target: Option<std::net::Ipv4Addr>,
+}
+
+/// An IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpPacket {
+    /// Source; `None` when not captured or, read from a socket, not bound.
+    pub src: Option<IpAddr>,
+    /// Destination; `None` when not captured or, read from a socket, not connected.
+    pub dst: Option<IpAddr>,
+    /// What it carries.
+    pub transport: Transport,
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    Udp(Ports),
+    /// TCP; flags are `None` when not captured.
+    Tcp(Ports, Option<TcpFlags>),
+    /// ICMP or ICMPv6.
+    Icmp(Icmp),
+    /// A fragment that is not the first, and so has no transport header.
+    Fragment {
+        /// IP protocol of the fragmented packet.
+        proto: u8,
+        /// Identification that all fragments of a packet share (IPv4: 16 bits).
+        id: u32,
+        /// Where the fragment belongs, bytes.
+        offset: u32,
+    },
+    /// Another protocol, or one whose header was not captured: the last IP protocol number known;
+    /// `None` when not even that.
+    Other(Option<u8>),
+}
+
+/// Ports, host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Source.
+    pub src: u16,
+    /// Destination.
+    pub dst: u16,
+}
+
+/// TCP flags: FIN is bit 0, CWR bit 7, as in the header's byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+/// An ICMP or ICMPv6 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp {
+    /// ICMPv6.
+    pub v6: bool,
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Identifier and sequence number; `None` when not captured or when the type has none.
+    pub echo: Option<Echo>,
+}
+
+/// What pairs an ICMP request with its reply, host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Identifier.
+    pub id: u16,
+    /// Sequence number.
+    pub seq: u16,
+}

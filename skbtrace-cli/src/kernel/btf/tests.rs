@@ -1,0 +1,251 @@
+//! BTF as small as it can be, and as damaged.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Puts a section together.
+#[derive(Default)]
+struct Builder {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    base_strings: u32,
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self {
+            strings: vec![0],
+            ..Self::default()
+        }
+    }
+
+    fn split(base: &Self) -> Self {
+        Self {
+            base_strings: u32::try_from(base.strings.len()).expect("small"),
+            ..Self::default()
+        }
+    }
+
+    fn string(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let at = self.base_strings + u32::try_from(self.strings.len()).expect("small");
+        self.strings.extend_from_slice(text.as_bytes());
+        self.strings.push(0);
+        at
+    }
+
+    fn words(&mut self, words: &[u32]) {
+        for word in words {
+            self.types.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    fn simple(&mut self, kind: u32, name: &str, value: u32) {
+        let name = self.string(name);
+        self.words(&[name, kind << 24, value]);
+    }
+
+    fn int(&mut self, name: &str, size: u32) {
+        self.simple(INT, name, size);
+        self.words(&[size * 8]);
+    }
+
+    fn composite(&mut self, kind: u32, flag: bool, name: &str, members: &[(&str, u32, u32)]) {
+        let name = self.string(name);
+        let len = u32::try_from(members.len()).expect("few");
+        self.words(&[name, u32::from(flag) << 31 | kind << 24 | len, 64]);
+        for (member, type_id, offset) in members {
+            let member = self.string(member);
+            self.words(&[member, *type_id, *offset]);
+        }
+    }
+
+    fn prototype(&mut self, parameters: &[u32]) {
+        let len = u32::try_from(parameters.len()).expect("few");
+        self.words(&[0, FUNC_PROTO << 24 | len, 0]);
+        for parameter in parameters {
+            self.words(&[0, *parameter]);
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let len = |part: &[u8]| u32::try_from(part.len()).expect("small").to_le_bytes();
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        bytes.extend_from_slice(&24_u32.to_le_bytes());
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        bytes.extend_from_slice(&len(&self.types));
+        bytes.extend_from_slice(&len(&self.types));
+        bytes.extend_from_slice(&len(&self.strings));
+        bytes.extend_from_slice(&self.types);
+        bytes.extend_from_slice(&self.strings);
+        bytes
+    }
+}
+
+/// `sk_buff` with an anonymous union, a bitfield and a member of a structure type, and functions
+/// that take it.
+fn kernel() -> Builder {
+    let mut b = Builder::new();
+    b.int("unsigned int", 4); // 1
+    b.composite(STRUCT, true, "", &[("pkt_type", 1, 3 << 24 | 128 * 8)]); // 2
+    b.composite(UNION, false, "", &[("", 2, 0), ("headers", 2, 0)]); // 3
+    b.composite(
+        STRUCT,
+        false,
+        "sk_buff",
+        &[("len", 1, 112 * 8), ("", 3, 64), ("ns", 6, 800)],
+    ); // 4
+    b.composite(STRUCT, false, "inner", &[("inum", 1, 32)]); // 5
+    b.simple(TYPEDEF, "inner_t", 5); // 6
+    b.simple(PTR, "", 4); // 7
+    b.simple(CONST, "", 4); // 8
+    b.simple(PTR, "", 8); // 9: const struct sk_buff *
+    b.simple(PTR, "", 7); // 10: struct sk_buff **
+    b.prototype(&[1, 9]); // 11
+    b.simple(FUNC, "takes_second", 11); // 12
+    b.prototype(&[10]); // 13
+    b.simple(FUNC, "takes_pointer", 13); // 14
+    b.prototype(&[1]); // 15
+    b.simple(FUNC, "takes_none", 15); // 16
+    b
+}
+
+const WANTED: [&str; 5] = [
+    "sk_buff",
+    "takes_second",
+    "takes_pointer",
+    "takes_none",
+    "in_module",
+];
+
+fn parsed() -> Btf<'static> {
+    Btf::parse(kernel().bytes(), None, &WANTED).expect("sound BTF")
+}
+
+#[test]
+fn members_of_anonymous_members_are_members() {
+    let btf = parsed();
+    let place = btf.member("sk_buff", "pkt_type").expect("found");
+    assert_eq!((place.bit, place.bits), (64 + 128 * 8, 3));
+    assert_eq!(btf.member("sk_buff", "len").map(|p| p.bit), Some(112 * 8));
+    assert_eq!(btf.member("sk_buff", "nothing"), None);
+    assert_eq!(btf.member("nothing", "len"), None);
+}
+
+#[test]
+fn a_path_enters_members_through_typedefs() {
+    let place = parsed().member("sk_buff", "ns.inum").expect("found");
+    assert_eq!(place.bit, 800 + 32);
+    assert_eq!(parsed().size(place.type_id), Some(4));
+}
+
+#[test]
+fn the_packet_is_found_among_the_arguments() {
+    let btf = parsed();
+    let plain = |position, is_pointer| {
+        Some(PacketArgument {
+            position,
+            is_pointer,
+        })
+    };
+    assert_eq!(btf.packet_argument("takes_second"), plain(2, false));
+    assert_eq!(btf.packet_argument("takes_pointer"), plain(1, true));
+    assert_eq!(btf.packet_argument("takes_none"), None);
+    assert_eq!(btf.packet_argument("absent"), None);
+}
+
+#[test]
+fn a_module_continues_its_base() {
+    let base_builder = kernel();
+    let base = Btf::parse(base_builder.bytes(), None, &WANTED).expect("sound BTF");
+    let mut module = Builder::split(&base_builder);
+    module.prototype(&[1, 1, 7]); // 17
+    module.simple(FUNC, "in_module", 17); // 18
+    let module = Btf::parse(module.bytes(), Some(&base), &WANTED).expect("sound BTF");
+    assert_eq!(
+        module.packet_argument("in_module").map(|a| a.position),
+        Some(3)
+    );
+    assert_eq!(
+        module.packet_argument("takes_second").map(|a| a.position),
+        Some(2)
+    );
+    assert_eq!(
+        module.member("sk_buff", "len").map(|p| p.bit),
+        Some(112 * 8)
+    );
+}
+
+#[test]
+fn what_is_no_btf_is_refused_with_the_reason() {
+    let error = |bytes: &[u8]| {
+        Btf::parse(bytes.to_vec(), None, &WANTED)
+            .err()
+            .expect("refused")
+    };
+    assert_eq!(error(b""), BtfError::Truncated(0));
+    assert_eq!(error(b"\x7fELF and so on"), BtfError::Magic);
+    assert_eq!(error(&[0xeb, 0x9f, 1, 0]), BtfError::ByteOrder);
+    assert_eq!(error(&[0x9f, 0xeb, 9, 0]), BtfError::Version(9));
+    let whole = kernel().bytes();
+    assert!(matches!(
+        error(&whole[..whole.len() - 1]),
+        BtfError::Truncated(_)
+    ));
+    let mut unknown = whole;
+    unknown[24 + 7] = 31;
+    assert!(matches!(
+        error(&unknown),
+        BtfError::Kind {
+            id: 1,
+            kind: 31,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn structures_that_contain_each_other_end() {
+    let mut b = Builder::new();
+    b.composite(
+        STRUCT,
+        false,
+        "sk_buff",
+        &[("", 1, 0), ("", 1, 0), ("", 1, 0)],
+    );
+    let btf = Btf::parse(b.bytes(), None, &WANTED).expect("readable");
+    assert_eq!(btf.member("sk_buff", "len"), None);
+    let mut b = Builder::new();
+    b.simple(TYPEDEF, "sk_buff", 1);
+    let btf = Btf::parse(b.bytes(), None, &WANTED).expect("readable");
+    assert_eq!(btf.size(1), None);
+}
+
+proptest! {
+    /// Whatever is changed, there is an answer or an error.
+    #[test]
+    fn damaged_btf_is_harmless(changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..8)) {
+        let mut bytes = kernel().bytes();
+        let len = bytes.len();
+        for (at, byte) in changes {
+            bytes[at % len] = byte;
+        }
+        if let Ok(btf) = Btf::parse(bytes, None, &WANTED) {
+            let _ = btf.member("sk_buff", "pkt_type");
+            let _ = btf.member("sk_buff", "ns.inum");
+            let _ = btf.packet_argument("takes_second");
+            let _ = btf.packet_argument("takes_pointer");
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_harmless(mut bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        if bytes.len() > 4 {
+            bytes[..4].copy_from_slice(&[0x9f, 0xeb, 1, 0]);
+        }
+        let _ = Btf::parse(bytes, None, &WANTED);
+    }
+}

@@ -1,0 +1,376 @@
+//! Layout: where this kernel keeps the fields that skbtrace reads, and how its functions take a
+//! packet.
+//!
+//! Everything is read from BTF once at the start and the BTF is dropped again. A kernel without
+//! BTF of its modules (before 5.11) is known by constants for the few module structures that
+//! matter; see [`skbtrace_common::layout::Field::without_module_btf`].
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use skbtrace_common::{
+    hooks::{HOOKS, Site},
+    layout::{ABSENT, DETAILS, FIELDS, Layout, WINDOW},
+};
+
+use super::btf::{Btf, BtfError, PacketArgument};
+
+/// The kernel's own BTF.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+const MODULES: &str = "/sys/kernel/btf";
+/// A structure of kernel/bpf/btf.c that there is since 5.11 where modules carry BTF: tells so even
+/// while none is loaded.
+const MODULE_BTF: &str = "btf_module";
+
+/// What BTF says about this kernel.
+#[derive(Debug)]
+pub struct Types {
+    /// Offsets of fields.
+    pub layout: Layout,
+    /// How functions take a packet, by name without suffix; functions that are not described are
+    /// missing.
+    pub arguments: HashMap<String, PacketArgument>,
+    /// Whether the kernel describes its modules.
+    pub has_module_btf: bool,
+    /// Modules whose BTF was used.
+    pub modules: BTreeSet<String>,
+}
+
+/// Why there is no layout.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The kernel has no BTF.
+    #[error(
+        "{VMLINUX}: {0}; this kernel carries no type information (CONFIG_DEBUG_INFO_BTF): \
+         give its BTF with --btf FILE"
+    )]
+    NoBtf(io::Error),
+    /// A file could not be read.
+    #[error("{}: {source}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is no BTF.
+    #[error("{}: {source}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: BtfError,
+    },
+    /// A field without which nothing works.
+    #[error(
+        "{}: no field {field} in it; is it the BTF of this kernel, or of an older one than 5.10?",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+    },
+    /// The fields are somewhere unexpected.
+    #[error("{}: {what}; please report this kernel", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// What is unexpected.
+        what: String,
+    },
+}
+
+impl Types {
+    /// Reads the running kernel's BTF, or a file in its place.
+    pub fn read(file: Option<&Path>) -> Result<Self, LayoutError> {
+        let path = file.unwrap_or(Path::new(VMLINUX));
+        let bytes = fs::read(path).map_err(|source| match file {
+            None => LayoutError::NoBtf(source),
+            Some(path) => LayoutError::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+        // Modules' BTF continues the running kernel's and no other.
+        let use_modules = file.is_none() || fs::read(VMLINUX).is_ok_and(|own| own == bytes);
+        let wanted = wanted_names();
+        let base = Btf::parse(bytes, None, &wanted).map_err(|source| LayoutError::Damaged {
+            path: path.to_owned(),
+            source,
+        })?;
+
+        let has_module_btf = has_module_btf() || base.describes_structure(MODULE_BTF);
+        let mut types = Self {
+            layout: Layout::UNKNOWN,
+            arguments: HashMap::new(),
+            has_module_btf,
+            modules: BTreeSet::new(),
+        };
+        types.take(&base, None);
+        if use_modules {
+            for module in wanted_modules() {
+                // A module that is not loaded, or whose BTF cannot be read, only lacks its rows.
+                let Ok(bytes) = fs::read(Path::new(MODULES).join(module)) else {
+                    continue;
+                };
+                if let Ok(btf) = Btf::parse(bytes, Some(&base), &wanted) {
+                    types.take(&btf, Some(module));
+                    types.modules.insert(module.to_owned());
+                }
+            }
+        }
+        if !has_module_btf {
+            types.fall_back();
+        }
+        types.check(&base, path)?;
+        Ok(types)
+    }
+
+    /// A site's places to try on this kernel: with the position that BTF tells, or as the
+    /// catalogue says where BTF does not know the function.
+    pub fn sites(&self, sites: &'static [Site]) -> Vec<Site> {
+        let mut symbols = HashSet::new();
+        let mut tried = Vec::new();
+        for site in sites {
+            let alternatives = || sites.iter().filter(|other| other.symbol == site.symbol);
+            if !symbols.insert(site.symbol) {
+                continue;
+            }
+            let described = self.arguments.get(site.display_name());
+            let fitting = alternatives().find(|other| described.is_some_and(|d| fits(other, *d)));
+            match (fitting, described) {
+                (Some(site), _) => tried.push(*site),
+                // Not described: the last alternative is the oldest, which had no BTF.
+                (None, None) if alternatives().count() > 1 && !self.has_module_btf => {
+                    tried.extend(alternatives().last());
+                }
+                // A specialised copy may lack arguments that BTF still lists.
+                (None, Some(described)) if site.table == 0 && !site.symbol.contains('.') => {
+                    tried.push(Site {
+                        arg: described.arg(),
+                        ..*site
+                    });
+                }
+                (None, _) => tried.push(*site),
+            }
+        }
+        tried
+    }
+
+    fn take(&mut self, btf: &Btf<'_>, module: Option<&str>) {
+        let mut layout = self.layout;
+        for (slot, field) in layout.slots().into_iter().zip(FIELDS) {
+            if *slot == ABSENT
+                && (field.module.is_none() || field.module == module || module.is_none())
+                && let Some(place) = btf.member(field.structure, field.path)
+                && let Ok(offset) = u16::try_from(place.bit / 8)
+            {
+                *slot = offset;
+            }
+        }
+        self.layout = layout;
+        for site in HOOKS.iter().flat_map(|hook| hook.sites) {
+            let name = site.display_name();
+            if let Some(argument) = btf.packet_argument(name) {
+                self.arguments.entry(name.to_owned()).or_insert(argument);
+            }
+        }
+    }
+
+    fn fall_back(&mut self) {
+        for (slot, field) in self.layout.slots().into_iter().zip(FIELDS) {
+            if *slot == ABSENT {
+                *slot = field.without_module_btf;
+            }
+        }
+    }
+
+    /// Checks what the kernel side relies on, and fills in what is no plain offset.
+    fn check(&mut self, base: &Btf<'_>, path: &Path) -> Result<(), LayoutError> {
+        let mut layout = self.layout;
+        for (slot, field) in layout.slots().into_iter().zip(FIELDS) {
+            if *slot == ABSENT && field.required {
+                return Err(LayoutError::Missing {
+                    path: path.to_owned(),
+                    field: format!("{}.{}", field.structure, field.path),
+                });
+            }
+        }
+        let unexpected = |what: &str| LayoutError::Unexpected {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
+        let pkt_type = base.member("sk_buff", "pkt_type");
+        self.layout.skb_pkt_type_mask = match pkt_type {
+            Some(place) if place.bits > 0 && place.bits < 8 && place.bit % 8 == 0 => {
+                (1 << place.bits) - 1
+            }
+            _ => {
+                return Err(unexpected(
+                    "sk_buff.pkt_type is not at the start of its byte",
+                ));
+            }
+        };
+        if layout.skb_vlan_tci != layout.skb_vlan_proto + 2 {
+            return Err(unexpected("sk_buff.vlan_tci does not follow vlan_proto"));
+        }
+        self.layout.skb_window = window(
+            &[
+                (layout.skb_protocol, 2),
+                (layout.skb_transport_header, 2),
+                (layout.skb_network_header, 2),
+                (layout.skb_mac_header, 2),
+                (layout.skb_tail, 4),
+                (layout.skb_head, 8),
+                (layout.skb_data, 8),
+            ],
+            WINDOW,
+        )
+        .ok_or_else(|| unexpected("the header positions of sk_buff are far apart"))?;
+        self.layout.skb_details = window(
+            &[
+                (layout.skb_len, 4),
+                (layout.skb_pkt_type, 1),
+                (layout.skb_vlan_proto, 4),
+                (layout.skb_mark, 4),
+            ],
+            DETAILS,
+        )
+        .ok_or_else(|| unexpected("length, type and mark of sk_buff are far apart"))?;
+        Ok(())
+    }
+}
+
+/// Where a window of `size` bytes over fields (offset, size) starts: aligned, so that eight bytes
+/// in it are as aligned on the kernel side's stack. `None` when it cannot hold them all.
+fn window(fields: &[(u16, u16)], size: usize) -> Option<u16> {
+    let first = fields.iter().map(|(at, _)| *at).min()? & !7;
+    let end = fields.iter().map(|(at, size)| at + size).max()?;
+    (usize::from(end - first) <= size).then_some(first)
+}
+
+fn fits(site: &Site, described: PacketArgument) -> bool {
+    site.arg == described.arg()
+}
+
+fn wanted_names() -> Vec<&'static str> {
+    let structures = FIELDS.iter().map(|field| field.structure);
+    let functions = HOOKS
+        .iter()
+        .flat_map(|hook| hook.sites)
+        .map(Site::display_name);
+    structures
+        .chain(functions)
+        .chain(["sk_buff", MODULE_BTF])
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+fn wanted_modules() -> BTreeSet<&'static str> {
+    let of_fields = FIELDS.iter().filter_map(|field| field.module);
+    let of_hooks = HOOKS.iter().filter_map(|hook| hook.module);
+    of_fields.chain(of_hooks).collect()
+}
+
+fn has_module_btf() -> bool {
+    fs::read_dir(MODULES).is_ok_and(|entries| {
+        entries
+            .filter_map(Result::ok)
+            .any(|entry| entry.file_name() != "vmlinux")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skbtrace_common::hooks::Arg;
+
+    fn types(described: &[(&str, u8, bool)], has_module_btf: bool) -> Types {
+        Types {
+            layout: Layout::UNKNOWN,
+            arguments: described
+                .iter()
+                .map(|(name, position, is_pointer)| {
+                    let argument = PacketArgument {
+                        position: *position,
+                        is_pointer: *is_pointer,
+                    };
+                    ((*name).to_owned(), argument)
+                })
+                .collect(),
+            has_module_btf,
+            modules: BTreeSet::new(),
+        }
+    }
+
+    fn sites(types: &Types, hook: &str) -> Vec<(&'static str, Arg)> {
+        let hook = HOOKS
+            .iter()
+            .find(|h| h.name == hook)
+            .expect("in the catalogue");
+        types
+            .sites(hook.sites)
+            .iter()
+            .map(|s| (s.symbol, s.arg))
+            .collect()
+    }
+
+    #[test]
+    fn btf_chooses_between_the_orders_of_arguments() {
+        let new = types(&[("ipt_do_table", 2, false)], true);
+        assert_eq!(sites(&new, "ipt_do_table"), [("ipt_do_table", Arg::Skb(2))]);
+        let old = types(&[("ipt_do_table", 1, false)], true);
+        assert_eq!(sites(&old, "ipt_do_table"), [("ipt_do_table", Arg::Skb(1))]);
+    }
+
+    #[test]
+    fn without_module_btf_it_is_the_old_order() {
+        assert_eq!(
+            sites(&types(&[], false), "ipt_do_table"),
+            [("ipt_do_table", Arg::Skb(1))]
+        );
+    }
+
+    #[test]
+    fn btf_knows_better_than_the_catalogue() {
+        let moved = types(
+            &[("ip_rcv", 2, false), ("__netif_receive_skb_core", 3, true)],
+            true,
+        );
+        assert_eq!(sites(&moved, "ip_rcv"), [("ip_rcv", Arg::Skb(2))]);
+        assert_eq!(
+            sites(&moved, "__netif_receive_skb_core"),
+            [
+                ("__netif_receive_skb_core", Arg::SkbPtr(3)),
+                ("__netif_receive_skb_core.constprop.0", Arg::SkbPtr(1)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_btf_does_not_describe_is_as_the_catalogue_says() {
+        assert_eq!(
+            sites(&types(&[], true), "__netif_receive_skb_core"),
+            [
+                ("__netif_receive_skb_core", Arg::SkbPtr(1)),
+                ("__netif_receive_skb_core.constprop.0", Arg::SkbPtr(1)),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_symbol_of_every_hook_is_tried() {
+        let types = types(&[], true);
+        for hook in HOOKS {
+            let symbols: BTreeSet<_> = hook.sites.iter().map(|s| s.symbol).collect();
+            let tried: BTreeSet<_> = types.sites(hook.sites).iter().map(|s| s.symbol).collect();
+            assert_eq!(symbols, tried, "{}", hook.name);
+        }
+    }
+}

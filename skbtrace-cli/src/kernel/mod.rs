@@ -1,0 +1,8 @@
+//! The running kernel: its types, code, network namespaces and abilities.
+
+pub mod btf;
+pub mod code;
+pub mod features;
+pub mod layout;
+pub mod netns;
+pub mod symbols;

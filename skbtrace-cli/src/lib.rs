@@ -1,0 +1,19 @@
+//! The command `skbtrace`, as a library: from arguments to the printed path of a packet.
+//!
+//! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
+//! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`render`]
+//! writes it. Only [`session`], [`attach`] and [`transport`] know about bpf(2).
+
+pub mod args;
+pub mod attach;
+pub mod commands;
+pub mod decode;
+pub mod event;
+pub mod filter;
+pub mod kernel;
+pub mod record;
+pub mod render;
+pub mod session;
+pub mod settings;
+pub mod stats;
+pub mod transport;

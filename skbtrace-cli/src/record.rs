@@ -1,0 +1,144 @@
+//! A record: the bytes of one event, checked once and owned.
+//!
+//! Bytes come from a ring buffer, from a perf buffer, which pads them, or from a recorded file,
+//! and are looked at in this one place: whether they are long enough for what they claim to be.
+//!
+//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, and has names exactly
+//! when it is a verdict. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
+
+use skbtrace_common::{
+    Plain as _,
+    record::{KIND_CLONE, KIND_HOP, KIND_VERDICT, NAME, RawEvent, RawVerdict},
+};
+
+/// One event as the kernel side wrote it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What every event has.
+    pub event: RawEvent,
+    /// Where a verdict was spoken; in a box, as most events are none.
+    pub names: Option<Box<TableNames>>,
+}
+
+/// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
+#[derive(Clone, Copy, Debug)]
+pub struct TableNames {
+    /// Protocol family of the hook (`NFPROTO_*`, include/uapi/linux/netfilter.h).
+    pub pf: u8,
+    /// Number of the hook within the family.
+    pub hooknum: u8,
+    /// [`skbtrace_common::hooks::TableKind`] as a number.
+    pub table_kind: u8,
+    /// The table's name, ended by a zero unless cut; all zero when unknown.
+    pub table: [u8; NAME],
+    /// The chain's name likewise; all zero where chains have no names of their own.
+    pub chain: [u8; NAME],
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The bytes end too early.
+    #[error("record of {len} bytes is too short: its kind has {needed}")]
+    TooShort {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes there should be.
+        needed: usize,
+    },
+    /// No kind this version knows.
+    #[error("record of unknown kind {0}: was it written by another version of skbtrace?")]
+    UnknownKind(u8),
+}
+
+impl Record {
+    /// Makes a record of `bytes`, which may be longer than it: perf pads to a multiple of eight.
+    ///
+    /// # Errors
+    /// The bytes are too few, or of a kind that this version does not know.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        let Some(event) = RawEvent::from_bytes(bytes) else {
+            return Err(RecordError::TooShort {
+                len: bytes.len(),
+                needed: size_of::<RawEvent>(),
+            });
+        };
+        let names = match event.kind {
+            KIND_HOP | KIND_CLONE => None,
+            KIND_VERDICT => Some(TableNames::parse(bytes)?),
+            kind => return Err(RecordError::UnknownKind(kind)),
+        };
+        Ok(Self { event, names })
+    }
+}
+
+impl TableNames {
+    fn parse(bytes: &[u8]) -> Result<Box<Self>, RecordError> {
+        let verdict = RawVerdict::from_bytes(bytes).ok_or(RecordError::TooShort {
+            len: bytes.len(),
+            needed: size_of::<RawVerdict>(),
+        })?;
+        Ok(Box::new(Self {
+            pf: verdict.pf,
+            hooknum: verdict.hooknum,
+            table_kind: verdict.table_kind,
+            table: verdict.table,
+            chain: verdict.chain,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::testing;
+
+    #[test]
+    fn padding_is_ignored() {
+        let mut bytes = testing::blank().as_bytes().to_vec();
+        bytes.extend_from_slice(&[0xaa; 7]);
+        let record = Record::parse(&bytes).expect("a hop");
+        assert!(record.names.is_none());
+    }
+
+    #[test]
+    fn too_short() {
+        let bytes = testing::blank().as_bytes().to_vec();
+        let error = Record::parse(&bytes[..bytes.len() - 1]).expect_err("one byte short");
+        assert_eq!(
+            error,
+            RecordError::TooShort {
+                len: 223,
+                needed: 224
+            }
+        );
+        let mut verdict = testing::blank();
+        verdict.kind = KIND_VERDICT;
+        let error = Record::parse(verdict.as_bytes()).expect_err("no names");
+        assert_eq!(
+            error,
+            RecordError::TooShort {
+                len: 224,
+                needed: 360
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_named() {
+        let mut event = testing::blank();
+        event.kind = 77;
+        let error = Record::parse(event.as_bytes()).expect_err("no such kind");
+        assert_eq!(error, RecordError::UnknownKind(77));
+        assert!(error.to_string().contains("77"));
+    }
+
+    #[test]
+    fn a_verdict_has_names() {
+        let record = testing::verdict(2, 3, 1, b"nat", b"", 1);
+        let names = record.names.expect("names");
+        assert_eq!((names.pf, names.hooknum, names.table_kind), (2, 3, 1));
+        assert_eq!(&names.table[..4], b"nat\0");
+    }
+}

@@ -1,0 +1,48 @@
+//! Output formats: from an event to bytes.
+//!
+//! A format owns what it writes, names and number formats included; nothing else in the program
+//! knows what a line looks like. A new format is one file here, one variant of [`Format`] and one
+//! line in [`Format::renderer`].
+//!
+//! **Invariant:** renderers do no I/O, and what they write for an event depends on the event and
+//! the names alone, not on what they wrote before: caches save work and never show.
+
+mod cell;
+mod clock;
+mod digits;
+mod packet;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod trace;
+
+pub use clock::{TimeFormat, local_utc_offset};
+pub use table::{Table, TableOptions};
+
+use crate::{decode::Names, event::Event};
+
+/// What writes events in one format.
+pub trait Renderer {
+    /// Appends what comes before the first event.
+    fn header(&mut self, out: &mut Vec<u8>);
+
+    /// Appends one event. A renderer must be given the same `names` all its life.
+    fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>);
+}
+
+/// A format and how it is to look.
+#[derive(Clone, Copy, Debug)]
+pub enum Format {
+    /// One line an event, in columns.
+    Table(TableOptions),
+}
+
+impl Format {
+    /// The format's renderer.
+    #[must_use]
+    pub fn renderer(self) -> Box<dyn Renderer> {
+        match self {
+            Self::Table(options) => Box::new(Table::new(options)),
+        }
+    }
+}

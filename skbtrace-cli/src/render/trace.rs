@@ -1,0 +1,140 @@
+//! The column TRACE_INFO, from the colon on: what happened.
+//!
+//! | Event                                | Text                             |
+//! |--------------------------------------|----------------------------------|
+//! | hop                                  | `br_handle_frame`                |
+//! | copy, by the bridge or by others     | `deliver_clone->ffff949a8d639400`, `skb_clone->…` |
+//! | copy that failed                     | `deliver_clone->nil`             |
+//! | verdict: family, table, chain        | `2.nat.PREROUTING.ACCEPT`        |
+//! | verdicts                             | `DROP`, `ACCEPT`, `STOLEN`, `REPEAT`, `STOP` |
+//! | dropped with an error                | `DROP(EPERM)`, `DROP(77)`        |
+//! | dropped by the table itself (6.7 on) | `STOLEN(EPERM)`                  |
+//! | queue, its number, accept if nobody listens | `QUEUE(3)`, `QUEUE(3,bypass)` |
+//! | any other return value               | `VERDICT(0x20001)`               |
+//! | chain of an unnamed hook             | `2.nat.hook7.ACCEPT`             |
+//! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
+
+use super::{cell::escaped, digits};
+use crate::{
+    decode::errno_name,
+    event::{Action, Chain, Name, Verdict},
+};
+
+const RESET: &[u8] = b"\x1b[0m";
+const FUNCTION: &[u8] = b"\x1b[1m";
+const CLONE: &[u8] = b"\x1b[33m";
+const DROP: &[u8] = b"\x1b[31m";
+
+/// Appends the text.
+pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
+    match *action {
+        Action::Hop { function } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+        }
+        Action::Clone { function, new, .. } => painted(CLONE, color, out, |out| {
+            escaped(function.as_bytes(), out);
+            out.extend_from_slice(b"->");
+            match new {
+                Some(new) => out.extend_from_slice(&digits::hex16(new)),
+                None => out.extend_from_slice(b"nil"),
+            }
+        }),
+        Action::Verdict {
+            pf,
+            table,
+            chain,
+            verdict,
+            ..
+        } => {
+            match pf {
+                Some(pf) => digits::decimal(u64::from(pf), out),
+                None => out.push(b'?'),
+            }
+            out.push(b'.');
+            name(table, out);
+            out.push(b'.');
+            match chain {
+                Chain::Own(chain) => name(chain, out),
+                Chain::Hook(hook) => out.extend_from_slice(hook.as_bytes()),
+                Chain::HookNumber(number) => {
+                    out.extend_from_slice(b"hook");
+                    digits::decimal(u64::from(number), out);
+                }
+            }
+            out.push(b'.');
+            let dropped = matches!(verdict, Verdict::Drop(_) | Verdict::Stolen(Some(_)));
+            painted(DROP, color && dropped, out, |out| {
+                push_verdict(verdict, out)
+            });
+        }
+    }
+}
+
+/// How wide `text` is on a terminal: colours have no width, and are the only control sequences,
+/// as every name is escaped.
+pub fn width(text: &[u8]) -> usize {
+    text.split(|&byte| byte == 0x1b)
+        .enumerate()
+        .map(
+            |(at, part)| match part.iter().position(|&byte| byte == b'm') {
+                Some(end) if at > 0 => part.len() - end - 1,
+                _ => part.len(),
+            },
+        )
+        .sum()
+}
+
+fn painted(code: &[u8], color: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    if color {
+        out.extend_from_slice(code);
+    }
+    write(out);
+    if color {
+        out.extend_from_slice(RESET);
+    }
+}
+
+fn name(name: Name<'_>, out: &mut Vec<u8>) {
+    escaped(name.bytes, out);
+    if name.cut {
+        out.push(b'~');
+    }
+}
+
+fn push_verdict(verdict: Verdict, out: &mut Vec<u8>) {
+    match verdict {
+        Verdict::Accept => out.extend_from_slice(b"ACCEPT"),
+        Verdict::Repeat => out.extend_from_slice(b"REPEAT"),
+        Verdict::Stop => out.extend_from_slice(b"STOP"),
+        Verdict::Drop(errno) => {
+            out.extend_from_slice(b"DROP");
+            error(errno, out);
+        }
+        Verdict::Stolen(errno) => {
+            out.extend_from_slice(b"STOLEN");
+            error(errno, out);
+        }
+        Verdict::Queue { number, bypass } => {
+            out.extend_from_slice(b"QUEUE(");
+            digits::decimal(u64::from(number), out);
+            out.extend_from_slice(if bypass { b",bypass)" } else { b")" });
+        }
+        Verdict::Other(raw) => {
+            out.extend_from_slice(b"VERDICT(0x");
+            digits::hex(raw, out);
+            out.push(b')');
+        }
+    }
+}
+
+fn error(errno: Option<u16>, out: &mut Vec<u8>) {
+    let Some(errno) = errno else { return };
+    out.push(b'(');
+    match errno_name(errno) {
+        Some(name) => out.extend_from_slice(name.as_bytes()),
+        None => digits::decimal(u64::from(errno), out),
+    }
+    out.push(b')');
+}

@@ -1,0 +1,290 @@
+//! A session: one run of the trace, from settings to the account at the end.
+//!
+//! Attach, wait, drain, order, decode, render, write; and at the end detach and tell. The only
+//! module that holds the whole line in its hands; each step is somebody else's.
+
+mod attaching;
+mod debug;
+mod names;
+mod output;
+
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{sleep, sleep_until},
+};
+
+use self::{attaching::Engine, debug::DebugLog, names::SessionNames, output::Output};
+use crate::{
+    attach,
+    decode::decode,
+    record::Record,
+    render::{Renderer, Table, TableOptions, TimeFormat, local_utc_offset},
+    settings::{ColorChoice, Settings, TimeStyle},
+    stats::Account,
+    transport::Ordered,
+};
+
+/// How long events are collected before they are printed, while there are any. Longer rounds
+/// cost less, and a person does not see the difference.
+const ROUND: Duration = Duration::from_millis(10);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Something was printed, or the reader of the output had enough.
+    Done,
+    /// Nothing matched.
+    NothingMatched,
+}
+
+/// Runs the trace until it is told to stop.
+pub fn run(settings: &Settings) -> Result<Ending> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(trace(settings))
+}
+
+async fn trace(settings: &Settings) -> Result<Ending> {
+    let mut stop = Stop::new()?;
+    // Opened first: a full disk or a missing directory must not cost an attach.
+    let output = Output::open(settings.output.as_deref(), stop.flag())?;
+    let color = match settings.color {
+        ColorChoice::Auto => output.is_terminal(),
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+    };
+
+    let Some(mut engine) = Engine::start(settings, &stop)? else {
+        return Ok(Ending::NothingMatched);
+    };
+    let mut printer = Printer {
+        renderer: Table::new(TableOptions {
+            time: time_format(settings.time),
+            wide: settings.wide,
+            color,
+        }),
+        names: SessionNames::new(&engine, settings.wide),
+        output,
+        text: Vec::with_capacity(1 << 16),
+        left: settings.count,
+        printed: 0,
+    };
+    let result = follow(settings, &mut engine, &mut printer, &mut stop).await;
+
+    let account = Account {
+        printed: printer.printed,
+        damaged: engine.damaged,
+        missed: engine.missed(),
+        cpus: engine.counters.read().unwrap_or_default(),
+        stopped_early: printer.left == Some(0),
+        verbose: settings.verbose,
+    };
+    // Told before detaching, which takes the kernel a while.
+    eprintln!("{account}");
+    attach::detach(engine.hooks);
+    match result? {
+        Flow::ReaderGone => Ok(Ending::Done),
+        Flow::Stopped if printer.printed == 0 => Ok(Ending::NothingMatched),
+        Flow::Stopped => Ok(Ending::Done),
+    }
+}
+
+/// Why the loop ended.
+enum Flow {
+    Stopped,
+    /// The output was closed by whoever read it.
+    ReaderGone,
+}
+
+async fn follow(
+    settings: &Settings,
+    engine: &mut Engine,
+    printer: &mut Printer,
+    stop: &mut Stop,
+) -> Result<Flow> {
+    let waiter = engine.reader.waiter()?;
+    let mut log = DebugLog::new(settings.verbose, &engine.hooks)?;
+    let mut events = Ordered::default();
+    let end = settings.duration.map(|duration| Instant::now() + duration);
+
+    if settings.header {
+        printer.header();
+    }
+    if let Flow::ReaderGone = printer.flush()? {
+        return Ok(Flow::ReaderGone);
+    }
+    eprintln!("skbtrace: ready");
+    if let Some(path) = &settings.ready_file {
+        File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
+    }
+
+    // Events up to here have arrived: the start of the last round.
+    let mut settled = now_ns();
+    let mut busy = false;
+    loop {
+        let stopped = tokio::select! {
+            biased;
+            () = stop.asked() => true,
+            () = until(end) => true,
+            () = sleep(ROUND), if busy => false,
+            result = waiter.ready(), if !busy => {
+                result.context("cannot wait for events")?;
+                false
+            }
+        };
+        let round = now_ns();
+        let arrived = engine.drain(&mut events);
+        log.flush();
+        let due = if stopped { u64::MAX } else { settled };
+        let flow = printer.print(&mut events, due)?;
+        if let Flow::ReaderGone = flow {
+            return Ok(flow);
+        }
+        if stopped || printer.left == Some(0) {
+            return Ok(Flow::Stopped);
+        }
+        settled = round;
+        busy = arrived > 0 || !events.is_empty();
+    }
+}
+
+/// Writes events.
+struct Printer {
+    renderer: Table,
+    names: SessionNames,
+    output: Output,
+    /// Lines not yet written.
+    text: Vec<u8>,
+    /// Events still wanted.
+    left: Option<u64>,
+    printed: u64,
+}
+
+impl Printer {
+    /// Text is written at once when there is this much.
+    const ENOUGH: usize = 1 << 15;
+
+    fn header(&mut self) {
+        Renderer::header(&mut self.renderer, &mut self.text);
+    }
+
+    /// Prints the events that happened until `due_ns`.
+    fn print(&mut self, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
+        while self.left != Some(0)
+            && let Some(record) = events.pop(due_ns)
+        {
+            self.line(&record);
+            if self.text.len() >= Self::ENOUGH
+                && let Flow::ReaderGone = self.flush()?
+            {
+                return Ok(Flow::ReaderGone);
+            }
+        }
+        self.flush()
+    }
+
+    fn line(&mut self, record: &Record) {
+        let event = decode(record, &self.names);
+        self.renderer.line(&event, &self.names, &mut self.text);
+        self.printed += 1;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+    }
+
+    fn flush(&mut self) -> Result<Flow> {
+        let result = self.output.write(&self.text);
+        self.text.clear();
+        match result {
+            Ok(()) => Ok(Flow::Stopped),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::ReaderGone),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                eprintln!("skbtrace: the last lines were not written: nobody reads the output");
+                Ok(Flow::ReaderGone)
+            }
+            Err(error) => Err(error).with_context(|| self.output.failure()),
+        }
+    }
+}
+
+/// Signals that end the run.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    flag: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let listen = |kind: SignalKind| {
+            signal_hook::flag::register(kind.as_raw_value(), Arc::clone(&flag))
+                .and_then(|_| signal(kind))
+                .context("cannot listen for signals")
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            flag: Arc::clone(&flag),
+        })
+    }
+
+    /// Waits for one.
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// Set from the moment one arrives, for places that cannot wait for it.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn time_format(style: TimeStyle) -> TimeFormat {
+    match style {
+        TimeStyle::Boot => TimeFormat::SinceBoot,
+        TimeStyle::Wall => TimeFormat::WallClock {
+            unix_offset_ns: clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC),
+            utc_offset: local_utc_offset,
+        },
+    }
+}
+
+/// Nanoseconds of the clock that events carry.
+fn now_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC).cast_unsigned()
+}
+
+fn clock_ns(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a pointer to a whole timespec; these clocks always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}

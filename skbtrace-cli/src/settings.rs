@@ -1,0 +1,267 @@
+//! The settings of one run: checked arguments, with everything that depends on the machine looked
+//! up and every choice brought into the form that the rest of the program works with.
+//!
+//! **Invariant:** whoever holds a [`Settings`] need not check it again: its filter can be matched,
+//! its buffer has a usable size, its namespaces were found.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ValueEnum, builder::PossibleValue};
+use regex::Regex;
+use skbtrace_common::{
+    config::Filter,
+    hooks::{HOOKS, Hook, SETS},
+};
+use thiserror::Error;
+
+use crate::{
+    args::TraceArgs,
+    filter::{self, TooMany, Values, can_match},
+    kernel::netns::{self, NetnsError, NetnsSpec},
+};
+
+/// Everything a run is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bits of [`SETS`].
+    pub sets: u32,
+    /// Of those sets, only the functions whose name matches.
+    pub only: Option<Regex>,
+    /// Which packets.
+    pub filter: Filter,
+    /// Stop after so many events.
+    pub count: Option<u64>,
+    /// Stop after so long.
+    pub duration: Option<Duration>,
+    /// The first column.
+    pub time: TimeStyle,
+    /// More columns.
+    pub wide: bool,
+    /// Whether to colour.
+    pub color: ColorChoice,
+    /// Whether to print the line of column names.
+    pub header: bool,
+    /// Where to print; standard output when absent.
+    pub output: Option<PathBuf>,
+    /// The kernel's type information; the running kernel's own when absent.
+    pub btf: Option<PathBuf>,
+    /// How to attach.
+    pub backend: Backend,
+    /// How events come from the kernel.
+    pub transport: Transport,
+    /// Bytes for events on their way, over all CPUs: a power of two, at least a page.
+    pub buffer: usize,
+    /// Created once everything is attached.
+    pub ready_file: Option<PathBuf>,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+/// How the time of an event is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeStyle {
+    /// Seconds since boot, with microseconds.
+    Boot,
+    /// Wall clock, `HH:MM:SS.micro`.
+    #[default]
+    Wall,
+}
+
+/// A value of `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// When printing to a terminal.
+    #[default]
+    Auto,
+    /// Also into a pipe or file.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// A value of `--backend`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The best that this kernel has.
+    #[default]
+    Auto,
+    /// One kprobe for each function.
+    Kprobe,
+}
+
+/// A value of `--transport`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// The ring buffer where the kernel has it.
+    #[default]
+    Auto,
+    /// The BPF ring buffer (Linux 5.8).
+    Ringbuf,
+    /// The perf event array.
+    Perf,
+}
+
+// By hand and not derived: clap would turn the documentation of the variants into help texts, and
+// one of those switches the whole help to its long form.
+macro_rules! values {
+    ($type:ident: $($variant:ident = $name:literal),+) => {
+        impl ValueEnum for $type {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$(Self::$variant),+]
+            }
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                Some(PossibleValue::new(match self {
+                    $(Self::$variant => $name),+
+                }))
+            }
+        }
+    };
+}
+values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
+values!(Backend: Auto = "auto", Kprobe = "kprobe");
+values!(Transport: Auto = "auto", Ringbuf = "ringbuf", Perf = "perf");
+
+/// Why arguments that were well formed cannot be run with.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// More alternatives than the kernel side has room for.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    /// A namespace that was not found.
+    #[error("--netns {spec}: {error}")]
+    Netns {
+        /// As given.
+        spec: NetnsSpec,
+        /// What was wrong.
+        error: NetnsError,
+    },
+    /// `--func` leaves nothing.
+    #[error(
+        "--func {pattern}: no function of {sets} has a matching name; \
+         \"skbtrace hooks\" lists the functions"
+    )]
+    NoFunction {
+        /// The regular expression.
+        pattern: String,
+        /// The chosen sets, as options.
+        sets: String,
+    },
+    /// The filters leave nothing.
+    #[error(
+        "the filters exclude each other: no packet at any of the chosen functions can match all \
+         of them; leave one out (all options must match, of one option's values any)"
+    )]
+    NothingMatches,
+}
+
+impl Settings {
+    /// Whether to listen on `hook`: in a chosen set, with a name that was asked for, and at a
+    /// place that a packet accepted by the filter can pass.
+    #[must_use]
+    pub fn wants(&self, hook: &Hook) -> bool {
+        self.is_chosen(hook) && can_match(&self.filter, hook.layer3, hook.layer4)
+    }
+
+    fn is_chosen(&self, hook: &Hook) -> bool {
+        let matches = |only: &Regex| {
+            only.is_match(hook.name)
+                || hook
+                    .sites
+                    .iter()
+                    .any(|site| only.is_match(site.display_name()))
+        };
+        hook.sets & self.sets != 0 && self.only.as_ref().is_none_or(matches)
+    }
+}
+
+impl TryFrom<TraceArgs> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(args: TraceArgs) -> Result<Self, SettingsError> {
+        let (hooks, output, engine) = (args.hooks, args.output, args.engine);
+        let given = args.filters;
+        let find = |spec: NetnsSpec| {
+            netns::resolve(&spec).map_err(|error| SettingsError::Netns { spec, error })
+        };
+        let values = Values {
+            host: given.host,
+            src: given.src,
+            dst: given.dst,
+            port: given.port,
+            sport: given.sport,
+            dport: given.dport,
+            proto: given.proto,
+            icmpid: given.icmpid,
+            iface: given.iface,
+            netns: given
+                .netns
+                .into_iter()
+                .map(find)
+                .collect::<Result<_, _>>()?,
+            pid: given.pid,
+            mark: given.mark,
+        };
+        let settings = Self {
+            sets: hooks.sets.0,
+            only: hooks.func,
+            filter: filter::build(&values)?,
+            count: output.count,
+            duration: output.duration,
+            time: if output.timestamp {
+                TimeStyle::Boot
+            } else {
+                TimeStyle::Wall
+            },
+            wide: output.wide,
+            color: output.color,
+            header: !output.no_header,
+            // As elsewhere, "-" is standard output.
+            output: output.output.filter(|path| path.as_os_str() != "-"),
+            btf: engine.btf,
+            backend: engine.backend,
+            transport: engine.transport,
+            buffer: engine.buffer.next_power_of_two().max(page_size()),
+            ready_file: engine.ready_file,
+            verbose: args.verbose,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+impl Settings {
+    /// Refuses choices that leave nothing to listen on, which would look like silence.
+    fn check(&self) -> Result<(), SettingsError> {
+        if let Some(only) = &self.only
+            && !HOOKS.iter().any(|hook| self.is_chosen(hook))
+        {
+            return Err(SettingsError::NoFunction {
+                pattern: only.to_string(),
+                sets: set_options(self.sets),
+            });
+        }
+        if !HOOKS.iter().any(|hook| self.wants(hook)) {
+            return Err(SettingsError::NothingMatches);
+        }
+        Ok(())
+    }
+}
+
+/// The chosen sets as they are typed: `--route --iptable`.
+fn set_options(sets: u32) -> String {
+    let chosen = SETS.iter().filter(|set| set.bit & sets != 0);
+    chosen
+        .map(|set| format!("--{}", set.name))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn page_size() -> usize {
+    // SAFETY: sysconf reads no memory of ours.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

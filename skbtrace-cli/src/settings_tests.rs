@@ -1,0 +1,91 @@
+//! From a command line to settings, or to the message that refuses it.
+
+use insta::assert_snapshot;
+use skbtrace_common::hooks::{IPTABLE, ROUTE};
+
+use super::*;
+use crate::args::{self, Invocation};
+
+fn settings(line: &str) -> Result<Settings, SettingsError> {
+    match args::parse(std::iter::once("skbtrace").chain(line.split_whitespace())) {
+        Ok(Invocation::Trace(args)) => Settings::try_from(*args),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> String {
+    settings(line).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults() {
+    let s = settings("").unwrap();
+    assert_eq!(s.sets, ROUTE);
+    assert_eq!(s.buffer, 16 << 20);
+    assert_eq!(s.time, TimeStyle::Wall);
+    assert!(s.header && !s.wide && s.only.is_none() && s.count.is_none());
+    assert_eq!((s.backend, s.transport), (Backend::Auto, Transport::Auto));
+}
+
+#[test]
+fn the_first_example() {
+    let s = settings("--route --iptable -H 172.18.0.15 --proto udp").unwrap();
+    assert_eq!(s.sets, ROUTE | IPTABLE);
+    assert_eq!(s.filter.host4.as_slice().len(), 1);
+    assert_eq!(s.filter.proto.as_slice(), [17]);
+}
+
+#[test]
+fn commas_and_repetition_both_make_alternatives() {
+    let s = settings("-P 53,54 -P 55 --proto tcp,udp -i eth0,eth1").unwrap();
+    assert_eq!(s.filter.port.as_slice(), [53, 54, 55]);
+    assert_eq!(s.filter.proto.as_slice(), [6, 17]);
+    assert_eq!(s.filter.iface.len, 2);
+}
+
+#[test]
+fn names_of_the_original() {
+    let s = settings("--ipaddr 10.0.0.1 --catch-count 5").unwrap();
+    assert_eq!(s.filter.host4.len, 1);
+    assert_eq!(s.count, Some(5));
+}
+
+#[test]
+fn sizes_are_rounded_up() {
+    for (given, bytes) in [("1", page_size()), ("3M", 4 << 20), ("1G", 1 << 30)] {
+        let s = settings(&format!("--buffer {given}")).unwrap();
+        assert_eq!(s.buffer, bytes, "{given}");
+    }
+}
+
+#[test]
+fn functions_are_chosen_within_the_sets() {
+    let names = |line: &str| {
+        let s = settings(line).unwrap();
+        HOOKS
+            .iter()
+            .filter(|hook| s.wants(hook))
+            .map(|hook| hook.name)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_snapshot!(names("--func ^udp"), @"udp_send_skb udp_v6_send_skb udp_rcv udpv6_rcv");
+    assert_snapshot!(names("--iptable -H 10.0.0.1 -P 53"), @"ipt_do_table nft_do_chain ebt_do_table");
+    // The older name of br_nf_forward.
+    assert_snapshot!(names("--func br_nf_forward_ip"), @"br_nf_forward");
+}
+
+#[test]
+fn refusals() {
+    assert_snapshot!(refusal("--netns no-such-name"), @r#"--netns no-such-name: no such network namespace; "ip netns" lists the named ones, "lsns -t net" all of them"#);
+    assert_snapshot!(refusal("--iptable --func ^ip_rcv"), @r#"--func ^ip_rcv: no function of --iptable has a matching name; "skbtrace hooks" lists the functions"#);
+    let ports = (0..17).map(|port| port.to_string()).collect::<Vec<_>>();
+    assert_snapshot!(refusal(&format!("-P {}", ports.join(","))), @"--port: too many values; at most 16 different ones can be given, use fewer or run skbtrace twice");
+    for line in [
+        "--src 10.0.0.1 --dst fd00::1",
+        "-P 53 --proto icmp",
+        "--func arp_rcv -P 53",
+    ] {
+        assert!(matches!(settings(line), Err(SettingsError::NothingMatches)));
+    }
+}

@@ -1,0 +1,250 @@
+//! The frozen configuration: filter, options and kernel layout of one run.
+//!
+//! User space writes it into the object's read-only data and freezes it before the programs are
+//! loaded. The verifier then knows every value and removes the code that this run does not need:
+//! an unused filter costs a packet nothing.
+
+use crate::{Plain, layout::Layout};
+
+/// How many values a repeated filter option may have.
+pub const MAX_VALUES: usize = 16;
+
+/// Count every hook hit, matching or not (`-v`).
+pub const COUNT_HITS: u32 = 1 << 0;
+/// Hand events over through the perf event array and not the ring buffer.
+pub const USE_PERF: u32 = 1 << 1;
+/// Fill in [`crate::record::RawEvent::comm`].
+pub const WANT_COMM: u32 = 1 << 2;
+
+/// The option `--host` is set, for either family; so on below.
+pub const HOST: u32 = 1 << 0;
+/// `--src`.
+pub const SRC: u32 = 1 << 1;
+/// `--dst`.
+pub const DST: u32 = 1 << 2;
+/// `--port`.
+pub const PORT: u32 = 1 << 3;
+/// `--sport`.
+pub const SPORT: u32 = 1 << 4;
+/// `--dport`.
+pub const DPORT: u32 = 1 << 5;
+/// `--proto`.
+pub const PROTO: u32 = 1 << 6;
+/// `--icmpid`.
+pub const ICMPID: u32 = 1 << 7;
+/// `--iface`.
+pub const IFACE: u32 = 1 << 8;
+/// `--netns`.
+pub const NETNS: u32 = 1 << 9;
+/// `--pid`.
+pub const PID: u32 = 1 << 10;
+/// `--mark`.
+pub const MARK: u32 = 1 << 11;
+/// The parts that need the packet's transport header or at least its IP protocol.
+pub const TRANSPORT: u32 = PORT | SPORT | DPORT | PROTO | ICMPID;
+/// The parts that need the packet's bytes.
+pub const PACKET: u32 = HOST | SRC | DST | TRANSPORT;
+
+/// Everything the kernel side is told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bits [`COUNT_HITS`], [`USE_PERF`], [`WANT_COMM`].
+    pub options: u32,
+    /// Which parts of the filter are set: [`Filter::active`].
+    pub active: u32,
+    /// Which packets.
+    pub filter: Filter,
+    /// Where the kernel keeps what is read.
+    pub layout: Layout,
+}
+
+/// A list of at most [`MAX_VALUES`] alternatives; an empty one accepts everything.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct List<T> {
+    /// How many of `values` count.
+    pub len: u32,
+    /// Keeps the alignment.
+    pub reserved: u32,
+    /// The alternatives.
+    pub values: [T; MAX_VALUES],
+}
+
+/// An IPv4 prefix; both words in network order, `addr` already masked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Net4 {
+    /// The prefix.
+    pub addr: u32,
+    /// Its mask.
+    pub mask: u32,
+}
+
+/// An IPv6 prefix; all words in network order, `addr` already masked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Net6 {
+    /// The prefix.
+    pub addr: [u32; 4],
+    /// Its mask.
+    pub mask: [u32; 4],
+}
+
+/// A mark and the bits of it that count: matches when `skb->mark & mask == value`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The wanted bits, already masked.
+    pub value: u32,
+    /// Which bits count.
+    pub mask: u32,
+}
+
+/// The filter: every part that is set must accept the packet (AND), a part accepts when any of
+/// its values does (OR).
+///
+/// Addresses of one option are spread over an IPv4 and an IPv6 list; the option is set when either
+/// list has a value, and a packet of a family whose list is empty is then rejected.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Filter {
+    /// `--host`, IPv4: source or destination.
+    pub host4: List<Net4>,
+    /// `--src`, IPv4.
+    pub src4: List<Net4>,
+    /// `--dst`, IPv4.
+    pub dst4: List<Net4>,
+    /// `--host`, IPv6.
+    pub host6: List<Net6>,
+    /// `--src`, IPv6.
+    pub src6: List<Net6>,
+    /// `--dst`, IPv6.
+    pub dst6: List<Net6>,
+    /// `--port`: source or destination, host order like all ports here.
+    pub port: List<u16>,
+    /// `--sport`.
+    pub sport: List<u16>,
+    /// `--dport`.
+    pub dport: List<u16>,
+    /// `--proto`: IP protocol numbers.
+    pub proto: List<u16>,
+    /// `--icmpid`: identifiers of ICMP and ICMPv6 echo messages.
+    pub icmpid: List<u16>,
+    /// `--iface`: names, zero padded, as two words each.
+    pub iface: List<[u64; 2]>,
+    /// `--netns`: inode numbers.
+    pub netns: List<u32>,
+    /// `--pid`: thread group ids.
+    pub pid: List<u32>,
+    /// `--mark`.
+    pub mark: List<Mark>,
+}
+
+// SAFETY: repr(C), integers only, every list padded by hand to a multiple of eight.
+unsafe impl Plain for Config {}
+// SAFETY: likewise.
+unsafe impl Plain for Filter {}
+
+impl<T: Copy> List<T> {
+    /// A list without values, its unused places filled with `zero`.
+    #[must_use]
+    pub const fn empty(zero: T) -> Self {
+        Self {
+            len: 0,
+            reserved: 0,
+            values: [zero; MAX_VALUES],
+        }
+    }
+
+    /// Appends a value; `false` when the list is full.
+    #[must_use]
+    pub fn push(&mut self, value: T) -> bool {
+        let Some(place) = self.values.get_mut(self.len as usize) else {
+            return false;
+        };
+        *place = value;
+        self.len += 1;
+        true
+    }
+
+    /// Whether there are no values.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The values that count.
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        self.values.get(..self.len as usize).unwrap_or(&self.values)
+    }
+}
+
+impl Filter {
+    /// The filter that accepts every packet.
+    #[must_use]
+    pub const fn accept_all() -> Self {
+        const NET4: List<Net4> = List::empty(Net4 { addr: 0, mask: 0 });
+        const NET6: List<Net6> = List::empty(Net6 {
+            addr: [0; 4],
+            mask: [0; 4],
+        });
+        Self {
+            host4: NET4,
+            src4: NET4,
+            dst4: NET4,
+            host6: NET6,
+            src6: NET6,
+            dst6: NET6,
+            port: List::empty(0),
+            sport: List::empty(0),
+            dport: List::empty(0),
+            proto: List::empty(0),
+            icmpid: List::empty(0),
+            iface: List::empty([0; 2]),
+            netns: List::empty(0),
+            pid: List::empty(0),
+            mark: List::empty(Mark { value: 0, mask: 0 }),
+        }
+    }
+
+    /// Which parts are set: bits [`HOST`] to [`MARK`].
+    #[must_use]
+    pub const fn active(&self) -> u32 {
+        const fn bit(bit: u32, len: u32) -> u32 {
+            if len == 0 { 0 } else { bit }
+        }
+        bit(HOST, self.host4.len + self.host6.len)
+            | bit(SRC, self.src4.len + self.src6.len)
+            | bit(DST, self.dst4.len + self.dst6.len)
+            | bit(PORT, self.port.len)
+            | bit(SPORT, self.sport.len)
+            | bit(DPORT, self.dport.len)
+            | bit(PROTO, self.proto.len)
+            | bit(ICMPID, self.icmpid.len)
+            | bit(IFACE, self.iface.len)
+            | bit(NETNS, self.netns.len)
+            | bit(PID, self.pid.len)
+            | bit(MARK, self.mark.len)
+    }
+}
+
+impl Config {
+    /// A configuration that accepts every packet and knows no layout.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            options: 0,
+            active: 0,
+            filter: Filter::accept_all(),
+            layout: Layout::UNKNOWN,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}

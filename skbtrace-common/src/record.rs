@@ -1,0 +1,144 @@
+//! Records: what the kernel side hands over for each event.
+//!
+//! The kernel side copies raw bytes and leaves all decoding to user space, where it can be tested
+//! without a kernel. There are two sizes, told apart by [`RawEvent::kind`]: a plain [`RawEvent`],
+//! and a [`RawVerdict`] that adds the names of a netfilter table and chain.
+//!
+//! Integers are in the machine's byte order unless a field says *network order*.
+
+use crate::Plain;
+
+/// Bytes kept from before the network header: room for a MAC header with two VLAN tags
+/// (14 + 4 + 4), rounded up to a multiple of eight.
+pub const LEAD: usize = 24;
+/// Bytes kept from the network header on: an IPv6 header, 28 bytes of extension headers and a
+/// TCP header without options.
+pub const BODY: usize = 88;
+/// Bytes kept of a table's or chain's name, with the terminating zero.
+pub const NAME: usize = 64;
+/// Length of an interface's name (`IFNAMSIZ`) and of a task's (`TASK_COMM_LEN`).
+pub const SHORT_NAME: usize = 16;
+
+/// A packet was seen at a function's entry.
+pub const KIND_HOP: u8 = 0;
+/// A packet was copied: [`RawEvent::other`] is the new `sk_buff`.
+pub const KIND_CLONE: u8 = 1;
+/// A netfilter table decided over a packet: the record is a [`RawVerdict`].
+pub const KIND_VERDICT: u8 = 2;
+
+/// `skb->dev` was set: `ifindex` and `ifname` are valid.
+pub const HAS_DEV: u16 = 1 << 0;
+/// `netns` is valid.
+pub const HAS_NETNS: u16 = 1 << 1;
+/// The network header was found; `packet[LEAD..]` starts with it.
+pub const HAS_L3: u16 = 1 << 2;
+/// A MAC header stands `l2_len` bytes before the network header.
+pub const HAS_L2: u16 = 1 << 3;
+/// `vlan_tci` holds a tag that the device, not the frame, carries.
+pub const HAS_VLAN: u16 = 1 << 4;
+/// The packet has no network header yet (it is on its way out of a socket): `packet[LEAD..]` is
+/// the first [`BODY`] bytes of `struct sock_common`, `packet[..LEAD]` the first bytes of the
+/// transport header, of which `captured` are valid.
+pub const FROM_SOCK: u16 = 1 << 5;
+/// The packet was given away (NF_STOLEN, NF_QUEUE) before it could be read: only `skb` is known.
+pub const GONE: u16 = 1 << 6;
+
+/// One event, as the kernel side writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawEvent {
+    /// When: nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    pub time_ns: u64,
+    /// Address of the `sk_buff`.
+    pub skb: u64,
+    /// `skb->head`: the packet's data, shared by clones.
+    pub head: u64,
+    /// [`KIND_CLONE`]: address of the new `sk_buff`, 0 when the allocation failed; otherwise 0.
+    pub other: u64,
+    /// [`KIND_CLONE`]: the code address the function returns to; otherwise 0.
+    pub caller: u64,
+    /// Row of the catalogue ([`crate::hooks::HOOKS`]).
+    pub hook: u16,
+    /// One of `KIND_*`.
+    pub kind: u8,
+    /// `skb->pkt_type`: 0 host, 1 broadcast, 2 multicast, 3 otherhost, 4 outgoing.
+    pub pkt_type: u8,
+    /// CPU the event happened on.
+    pub cpu: u16,
+    /// How many bytes of `packet[LEAD..]` belong to the packet's linear data (with
+    /// [`FROM_SOCK`]: how many of `packet[..LEAD]` are transport header).
+    pub captured: u16,
+    /// Inode number of the network namespace; valid with [`HAS_NETNS`].
+    pub netns: u32,
+    /// `skb->dev->ifindex`; valid with [`HAS_DEV`].
+    pub ifindex: u32,
+    /// `skb->len`, bytes.
+    pub len: u32,
+    /// `skb->mark`.
+    pub mark: u32,
+    /// Process that was running (thread group id); often not the sender: see the manual.
+    pub pid: u32,
+    /// [`KIND_VERDICT`]: what the table walk returned; otherwise 0.
+    pub verdict: u32,
+    /// Ethertype of the network header, network order; after any VLAN tags. With [`FROM_SOCK`]:
+    /// the socket's IP protocol number, 0 when unknown.
+    pub protocol: u16,
+    /// `skb->vlan_tci`; valid with [`HAS_VLAN`].
+    pub vlan_tci: u16,
+    /// Distance from the MAC header to the network header, bytes; valid with [`HAS_L2`].
+    pub l2_len: u16,
+    /// `HAS_*`, [`FROM_SOCK`], [`GONE`].
+    pub flags: u16,
+    /// `skb->dev->name`, zero padded; valid with [`HAS_DEV`].
+    pub ifname: [u8; SHORT_NAME],
+    /// Name of the task that was running, zero padded.
+    pub comm: [u8; SHORT_NAME],
+    /// [`LEAD`] bytes before the network header, then [`BODY`] bytes from it on.
+    pub packet: [u8; LEAD + BODY],
+}
+
+/// A verdict's event with the names of the table and the chain.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawVerdict {
+    /// The packet; `kind` is [`KIND_VERDICT`].
+    pub event: RawEvent,
+    /// `nf_hook_state.pf`: protocol family of the hook (`NFPROTO_*`).
+    pub pf: u8,
+    /// `nf_hook_state.hook`: number of the hook within the family (`NF_INET_*`, `NF_BR_*`, …).
+    pub hooknum: u8,
+    /// Which kind of table: [`crate::hooks::TableKind`] as a number.
+    pub table_kind: u8,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: [u8; 5],
+    /// The table's name, ended by a zero unless cut at [`NAME`] bytes; all zero when unknown.
+    pub table: [u8; NAME],
+    /// The chain's name likewise; all zero where chains have none of their own (iptables-legacy,
+    /// ebtables: their chain is the hook).
+    pub chain: [u8; NAME],
+}
+
+const _: () = assert!(size_of::<RawEvent>() == 112 + LEAD + BODY);
+const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 * NAME);
+
+// SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
+unsafe impl Plain for RawEvent {}
+// SAFETY: likewise.
+unsafe impl Plain for RawVerdict {}
+
+/// What one CPU's kernel side counted: the element of the per-CPU map `STATS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Hook hits before any filter; counted only with [`crate::config::COUNT_HITS`].
+    pub hits: u64,
+    /// Events that passed the filter and were to be handed over.
+    pub produced: u64,
+    /// Events of those that found no room in the buffer.
+    pub lost: u64,
+    /// Function entries whose return could not be remembered: their verdict or clone is missing.
+    pub unpaired: u64,
+}
+
+// SAFETY: repr(C), four u64.
+unsafe impl Plain for Counters {}

@@ -1,0 +1,203 @@
+//! Events: filling in a record from the packet.
+//!
+//! A record lies in the ring buffer while it is written, so every field is written, in any order,
+//! and nothing is zeroed first.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::bpf_get_current_comm,
+    },
+};
+use skbtrace_common::{
+    config::WANT_COMM,
+    record::{
+        BODY, FROM_SOCK, HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_VLAN, KIND_CLONE, KIND_HOP, LEAD,
+        RawEvent, SHORT_NAME,
+    },
+};
+
+use crate::{
+    config,
+    emit::emit,
+    frame::Frame,
+    kernel::{binding, copy, has, read},
+    offset,
+    packet::{Headers, UNSET},
+    skb::{Skb, sock_protocol},
+};
+
+/// Sets a field of a record. Volatile, because the compiler would turn neighbouring zeros into a
+/// call of a byte loop.
+macro_rules! set {
+    ($record:expr, $field:ident, $value:expr) => {{
+        let value = $value;
+        // SAFETY: a field of a record that is being written.
+        unsafe { (&raw mut (*$record).$field).write_volatile(value) }
+    }};
+}
+pub(crate) use set;
+
+/// A packet passed a function's entry.
+#[inline(always)]
+pub fn hop<C: EbpfContext>(ctx: &C, skb: &Skb) {
+    emit::<RawEvent, C>(ctx, |record| {
+        begin(record, KIND_HOP, skb.address);
+        describe(record, skb);
+    });
+}
+
+/// A packet was copied.
+#[inline(always)]
+pub fn clone<C: EbpfContext>(ctx: &C, frame: &Frame) {
+    let Some(skb) = Skb::at(frame.skb) else {
+        return;
+    };
+    emit::<RawEvent, C>(ctx, |record| {
+        begin(record, KIND_CLONE, skb.address);
+        describe(record, &skb);
+        set!(record, other, frame.returned);
+        set!(record, caller, frame.caller);
+    });
+}
+
+/// The fields that do not come from the packet.
+#[inline(always)]
+pub fn begin(record: *mut RawEvent, kind: u8, skb: u64) {
+    // SAFETY: helpers without arguments.
+    let (time, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    set!(record, time_ns, time);
+    set!(record, skb, skb);
+    set!(record, hook, binding().hook());
+    set!(record, kind, kind);
+    set!(record, cpu, cpu as u16);
+    set!(record, pid, (bpf_get_current_pid_tgid() >> 32) as u32);
+    set!(record, other, 0);
+    set!(record, caller, 0);
+    set!(record, verdict, 0);
+    let wanted = config!(options) & WANT_COMM != 0;
+    // SAFETY: the field has SHORT_NAME bytes.
+    unsafe {
+        let comm = (&raw mut (*record).comm).cast::<u64>();
+        if wanted {
+            bpf_get_current_comm(comm.cast(), SHORT_NAME as u32);
+        } else {
+            comm.write_volatile(0);
+            comm.add(1).write_volatile(0);
+        }
+    }
+}
+
+/// The fields that come from the packet.
+#[inline(always)]
+pub fn describe(record: *mut RawEvent, skb: &Skb) {
+    set!(record, head, skb.head());
+    let mut flags = details(record, skb);
+    flags |= place(record, skb);
+    flags |= packet(record, skb);
+    set!(record, flags, flags);
+}
+
+/// Length, type, mark, and the VLAN tag that the device took from the frame or will add.
+#[inline(always)]
+fn details(record: *mut RawEvent, skb: &Skb) -> u16 {
+    let Some(details) = skb.details() else {
+        set!(record, len, 0);
+        set!(record, pkt_type, 0);
+        set!(record, mark, 0);
+        set!(record, vlan_tci, 0);
+        return 0;
+    };
+    set!(record, len, details.len());
+    set!(record, pkt_type, details.pkt_type());
+    set!(record, mark, details.mark());
+    set!(record, vlan_tci, details.vlan_tci());
+    if details.vlan_proto() == 0 {
+        0
+    } else {
+        HAS_VLAN
+    }
+}
+
+/// Where it is: device and network namespace.
+#[inline(always)]
+fn place(record: *mut RawEvent, skb: &Skb) -> u16 {
+    let dev = skb.dev();
+    let netns = skb.netns(dev);
+    set!(record, netns, netns);
+    let mut flags = if netns == 0 { 0 } else { HAS_NETNS };
+    let mut ifindex = 0;
+    if dev != 0 {
+        let from = dev + offset!(dev_name);
+        // SAFETY: a field of the record.
+        let name = unsafe { (&raw mut (*record).ifname).cast::<u8>() };
+        // SAFETY: the field has SHORT_NAME bytes.
+        if unsafe { copy(name, SHORT_NAME as u32, from) } {
+            ifindex = read::<u32>(dev + offset!(dev_ifindex)).unwrap_or(0);
+            flags |= HAS_DEV;
+        }
+    }
+    set!(record, ifindex, ifindex);
+    flags
+}
+
+/// The headers.
+#[inline(always)]
+fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
+    let headers = Headers::find(skb);
+    // SAFETY: a field of the record.
+    let bytes = unsafe { (&raw mut (*record).packet).cast::<u8>() };
+    if headers.network == 0 || headers.protocol == 0 {
+        return socket(record, skb, bytes);
+    }
+    // Bytes before the buffer or behind its end may be read along; `captured` and `l2_len` say
+    // which are the packet's.
+    // SAFETY: the field has LEAD + BODY bytes.
+    let known = unsafe { copy(bytes, (LEAD + BODY) as u32, headers.address() - LEAD as u64) };
+    let linear = skb.tail().wrapping_sub(headers.network);
+    let captured = if linear > BODY as u32 {
+        BODY as u32
+    } else {
+        linear
+    };
+    let l2_len = headers.l2_len(skb);
+    set!(record, protocol, headers.protocol);
+    set!(
+        record,
+        captured,
+        if skb.tail() < headers.network {
+            0
+        } else {
+            captured as u16
+        }
+    );
+    set!(record, l2_len, l2_len as u16);
+    if !known {
+        return 0;
+    }
+    if l2_len == 0 { HAS_L3 } else { HAS_L3 | HAS_L2 }
+}
+
+/// What the socket says of a packet that has no network header yet.
+#[inline(always)]
+fn socket(record: *mut RawEvent, skb: &Skb, bytes: *mut u8) -> u16 {
+    set!(record, l2_len, 0);
+    let sk = skb.sk();
+    if sk == 0 || !has(offset!(sock_protocol)) {
+        set!(record, protocol, 0);
+        set!(record, captured, 0);
+        return 0;
+    }
+    set!(record, protocol, sock_protocol(sk));
+    // SAFETY: LEAD and BODY bytes are the two parts of the field.
+    let (transport, known) = unsafe {
+        let at = skb.transport_header();
+        (
+            at != UNSET && copy(bytes, LEAD as u32, skb.head() + u64::from(at)),
+            copy(bytes.add(LEAD), BODY as u32, sk),
+        )
+    };
+    set!(record, captured, if transport { LEAD as u16 } else { 0 });
+    if known { FROM_SOCK } else { 0 }
+}

@@ -1,0 +1,219 @@
+//! The packet's `sk_buff`: where it is, and where its headers are.
+
+use core::mem::MaybeUninit;
+
+use skbtrace_common::{
+    hooks::Binding,
+    layout::{DETAILS, WINDOW},
+};
+
+use crate::{
+    config, kernel,
+    kernel::{Registers, read},
+    offset,
+};
+
+/// A packet's `sk_buff` with its header positions, which one read brings.
+pub struct Skb {
+    /// Its address.
+    pub address: u64,
+    window: MaybeUninit<[u64; WINDOW / 8]>,
+}
+
+/// What else a record tells of a packet; read once the packet has matched.
+pub struct Details {
+    window: MaybeUninit<[u64; DETAILS / 8]>,
+}
+
+/// A field that lies in a window, of a given type.
+macro_rules! in_window {
+    ($holder:expr, $field:ident, $type:ty) => {
+        in_window!($holder, $field, $type, skb_window)
+    };
+    ($holder:expr, $field:ident, $type:ty, $start:ident) => {{
+        let within = (offset!($field) - offset!($start)) as usize;
+        let window = $holder.window.as_ptr().cast::<u8>();
+        // SAFETY: user space checks that the field lies within the window; it is filled.
+        unsafe { window.add(within).cast::<$type>().read() }
+    }};
+}
+
+impl Skb {
+    /// The packet a function was called with.
+    #[inline(always)]
+    pub fn of_call(registers: &Registers, binding: Binding) -> Option<Self> {
+        let argument = registers.arg(binding.position());
+        let address = if binding.is_pointer() {
+            read::<u64>(argument)?
+        } else if binding.is_pktinfo() {
+            read::<u64>(argument + offset!(nft_pktinfo_skb))?
+        } else {
+            argument
+        };
+        Self::at(address)
+    }
+
+    /// The packet at an address.
+    #[inline(always)]
+    pub fn at(address: u64) -> Option<Self> {
+        let mut skb = Self {
+            address,
+            window: MaybeUninit::uninit(),
+        };
+        let to = skb.window.as_mut_ptr().cast::<u8>();
+        let from = address + offset!(skb_window);
+        // SAFETY: the window has WINDOW bytes.
+        let filled = unsafe { kernel::copy(to, WINDOW as u32, from) };
+        filled.then_some(skb)
+    }
+
+    /// `head`, the start of the buffer.
+    #[inline(always)]
+    pub fn head(&self) -> u64 {
+        in_window!(self, skb_head, u64)
+    }
+
+    /// `data` as an offset from `head`.
+    #[inline(always)]
+    pub fn data(&self) -> u32 {
+        in_window!(self, skb_data, u64).wrapping_sub(self.head()) as u32
+    }
+
+    /// `tail`, an offset from `head`.
+    #[inline(always)]
+    pub fn tail(&self) -> u32 {
+        in_window!(self, skb_tail, u32)
+    }
+
+    /// `protocol`, network order.
+    #[inline(always)]
+    pub fn protocol(&self) -> u16 {
+        in_window!(self, skb_protocol, u16)
+    }
+
+    /// `network_header`, an offset from `head`.
+    #[inline(always)]
+    pub fn network_header(&self) -> u32 {
+        u32::from(in_window!(self, skb_network_header, u16))
+    }
+
+    /// `transport_header`, an offset from `head`; 0xffff when unset.
+    #[inline(always)]
+    pub fn transport_header(&self) -> u32 {
+        u32::from(in_window!(self, skb_transport_header, u16))
+    }
+
+    /// `mac_header`, an offset from `head`; 0xffff when unset.
+    #[inline(always)]
+    pub fn mac_header(&self) -> u32 {
+        u32::from(in_window!(self, skb_mac_header, u16))
+    }
+
+    /// A field outside the window.
+    #[inline(always)]
+    pub fn field<T: Copy>(&self, offset: u64) -> Option<T> {
+        read::<T>(self.address + offset)
+    }
+
+    /// `dev`, or 0.
+    #[inline(always)]
+    pub fn dev(&self) -> u64 {
+        self.field::<u64>(offset!(skb_dev)).unwrap_or(0)
+    }
+
+    /// `sk`, or 0.
+    #[inline(always)]
+    pub fn sk(&self) -> u64 {
+        self.field::<u64>(offset!(skb_sk)).unwrap_or(0)
+    }
+
+    /// `mark`.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        self.field::<u32>(offset!(skb_mark)).unwrap_or(0)
+    }
+
+    /// Inode number of the network namespace: the device's, else the socket's, else 0.
+    #[inline(always)]
+    pub fn netns(&self, dev: u64) -> u32 {
+        let net = if dev != 0 {
+            read::<u64>(dev + offset!(dev_net))
+        } else {
+            let sk = self.sk();
+            if sk == 0 {
+                return 0;
+            }
+            read::<u64>(sk + offset!(sock_net))
+        };
+        net.map_or(0, netns_inode)
+    }
+
+    /// The rest, or nothing when the packet cannot be read.
+    #[inline(always)]
+    pub fn details(&self) -> Option<Details> {
+        let mut details = Details {
+            window: MaybeUninit::uninit(),
+        };
+        let to = details.window.as_mut_ptr().cast::<u8>();
+        let from = self.address + offset!(skb_details);
+        // SAFETY: the window has DETAILS bytes.
+        let filled = unsafe { kernel::copy(to, DETAILS as u32, from) };
+        filled.then_some(details)
+    }
+}
+
+impl Details {
+    /// `len`.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        in_window!(self, skb_len, u32, skb_details)
+    }
+
+    /// `pkt_type`.
+    #[inline(always)]
+    pub fn pkt_type(&self) -> u8 {
+        in_window!(self, skb_pkt_type, u8, skb_details) & config!(layout.skb_pkt_type_mask) as u8
+    }
+
+    /// `mark`.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        in_window!(self, skb_mark, u32, skb_details)
+    }
+
+    /// `vlan_proto`, 0 without a tag.
+    #[inline(always)]
+    pub fn vlan_proto(&self) -> u16 {
+        in_window!(self, skb_vlan_proto, u16, skb_details)
+    }
+
+    /// `vlan_tci`.
+    #[inline(always)]
+    pub fn vlan_tci(&self) -> u16 {
+        in_window!(self, skb_vlan_tci, u16, skb_details)
+    }
+}
+
+/// Inode number of a `struct net`, or 0.
+#[inline(always)]
+pub fn netns_inode(net: u64) -> u32 {
+    if net == 0 {
+        return 0;
+    }
+    read::<u32>(net + offset!(net_inum)).unwrap_or(0)
+}
+
+/// TCP states of the small structures that stand in for a socket (include/net/tcp_states.h).
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_NEW_SYN_RECV: u8 = 12;
+const IPPROTO_TCP: u16 = 6;
+
+/// IP protocol of a socket, or 0. A SYN-ACK's socket is a `request_sock`, which has only the
+/// common part and ends before `sk_protocol`.
+#[inline(always)]
+pub fn sock_protocol(sk: u64) -> u16 {
+    match read::<u8>(sk + offset!(sock_state)) {
+        Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => IPPROTO_TCP,
+        _ => read::<u16>(sk + offset!(sock_protocol)).unwrap_or(0),
+    }
+}

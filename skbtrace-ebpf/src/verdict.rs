@@ -1,0 +1,142 @@
+//! Verdicts: what a netfilter table decided over a packet, read when its walk returns.
+
+use aya_ebpf::EbpfContext;
+use skbtrace_common::{
+    hooks::TableKind,
+    record::{GONE, HAS_NETNS, KIND_VERDICT, NAME, RawEvent, RawVerdict},
+};
+
+use crate::{
+    emit::emit as hand_over,
+    event::{begin, describe, set},
+    frame::Frame,
+    kernel::{binding, copy_str, has, read},
+    offset,
+    skb::{Skb, netns_inode},
+};
+
+/// Verdicts after which the packet is no longer ours to read (include/uapi/linux/netfilter.h).
+const STOLEN: u64 = 2;
+const QUEUE: u64 = 3;
+const VERDICT_MASK: u64 = 0xff;
+
+/// A table's walk has returned.
+#[inline(always)]
+pub fn emit<C: EbpfContext>(ctx: &C, frame: &Frame) {
+    hand_over::<RawVerdict, C>(ctx, |record| {
+        // SAFETY: a field of the record.
+        let event = unsafe { &raw mut (*record).event };
+        begin(event, KIND_VERDICT, frame.skb);
+        set!(event, verdict, frame.returned as u32);
+        let verdict = frame.returned & VERDICT_MASK;
+        let skb = if verdict == STOLEN || verdict == QUEUE {
+            None
+        } else {
+            Skb::at(frame.skb)
+        };
+        match skb {
+            Some(skb) => describe(event, &skb),
+            None => gone(event),
+        }
+        state(record, frame.state);
+        names(record, frame.table);
+    });
+}
+
+/// The packet belongs to somebody else by now.
+#[inline(always)]
+fn gone(event: *mut RawEvent) {
+    set!(event, head, 0);
+    set!(event, pkt_type, 0);
+    set!(event, captured, 0);
+    set!(event, netns, 0);
+    set!(event, ifindex, 0);
+    set!(event, len, 0);
+    set!(event, mark, 0);
+    set!(event, protocol, 0);
+    set!(event, vlan_tci, 0);
+    set!(event, l2_len, 0);
+    set!(event, flags, GONE);
+}
+
+/// Hook and family from the `nf_hook_state`, and the netns where the packet could not tell.
+#[inline(always)]
+fn state(record: *mut RawVerdict, state: u64) {
+    let mut pf = 0;
+    let mut hooknum = 0;
+    if state != 0 && has(offset!(state_pf)) {
+        pf = read::<u8>(state + offset!(state_pf)).unwrap_or(0);
+        // Four bytes up to 5.12, one later; all numbers fit the first (little endian).
+        hooknum = read::<u8>(state + offset!(state_hook)).unwrap_or(0);
+        // SAFETY: fields of the record, written before.
+        let event = unsafe { &raw mut (*record).event };
+        // SAFETY: as above.
+        let flags = unsafe { (&raw const (*event).flags).read() };
+        if flags & HAS_NETNS == 0 {
+            let netns = netns_inode(read::<u64>(state + offset!(state_net)).unwrap_or(0));
+            set!(event, netns, netns);
+            set!(
+                event,
+                flags,
+                if netns == 0 { flags } else { flags | HAS_NETNS }
+            );
+        }
+    }
+    set!(record, pf, pf);
+    set!(record, hooknum, hooknum);
+}
+
+/// Names of table and chain.
+#[inline(always)]
+fn names(record: *mut RawVerdict, table: u64) {
+    let kind = binding().table_kind();
+    set!(record, table_kind, kind);
+    // SAFETY: fields of the record, NAME bytes each.
+    let (table_name, chain_name) = unsafe {
+        (
+            (&raw mut (*record).table).cast::<u8>(),
+            (&raw mut (*record).chain).cast::<u8>(),
+        )
+    };
+    // SAFETY: one byte of each.
+    unsafe {
+        table_name.write(0);
+        chain_name.write(0);
+    }
+    if table == 0 {
+        return;
+    }
+    if kind == TableKind::Xt as u8 && has(offset!(xt_table_name)) {
+        name(table_name, table + offset!(xt_table_name));
+    } else if kind == TableKind::Ebt as u8 && has(offset!(ebt_table_name)) {
+        name(table_name, table + offset!(ebt_table_name));
+    } else if kind == TableKind::Nft as u8 && has(offset!(nft_chain_name)) {
+        name_behind(chain_name, table + offset!(nft_chain_name));
+        let table = read::<u64>(table + offset!(nft_chain_table)).unwrap_or(0);
+        if table != 0 && has(offset!(nft_table_name)) {
+            name_behind(table_name, table + offset!(nft_table_name));
+        }
+    }
+}
+
+/// A name behind a pointer.
+#[inline(always)]
+fn name_behind(to: *mut u8, pointer: u64) {
+    if let Some(address) = read::<u64>(pointer) {
+        name(to, address);
+    }
+}
+
+/// A name; one that does not fit has no terminating zero.
+#[inline(always)]
+fn name(to: *mut u8, address: u64) {
+    // SAFETY: the field has NAME bytes.
+    let length = unsafe { copy_str(to, NAME as u32, address) };
+    if length == NAME as i64 {
+        let last = address + NAME as u64 - 1;
+        if let Some(byte) = read::<u8>(last) {
+            // SAFETY: within the field.
+            unsafe { to.add(NAME - 1).write(byte) };
+        }
+    }
+}

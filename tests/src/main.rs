@@ -1,0 +1,98 @@
+//! Scenarios on a real kernel: the demo and the test suite of skbtrace.
+//!
+//! Everything here runs as root on the kernel it is started on, usually that of a virtual machine,
+//! and builds its networks out of network namespaces, which it removes again. Nothing is traced but
+//! through the command `skbtrace` itself, so that what is tested is what users get.
+
+mod bench;
+mod demo;
+mod frontend;
+mod netns;
+mod process;
+mod row;
+mod scenarios;
+mod story;
+mod topology;
+mod tracer;
+mod traffic;
+mod wait;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use frontend::Frontend;
+
+/// Demonstrates and tests skbtrace in network namespaces. Needs root.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Plays one of the article's scenarios and shows its trace.
+    Demo {
+        /// 1 to 3 with a promiscuous bridge, 4 to 6 without: to a Service on the same node, to a
+        /// Service on another node, to a pod on the same node.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=6))]
+        scenario: u8,
+        /// Which iptables the node uses [default: legacy where it works].
+        #[arg(long)]
+        frontend: Option<Frontend>,
+        /// Options for skbtrace instead of `--route --iptable -H 172.18.0.15 --proto udp`.
+        #[arg(last = true)]
+        options: Vec<String>,
+    },
+    /// Runs the test suite.
+    Run {
+        /// Only the trials whose name contains this.
+        #[arg(long)]
+        filter: Option<String>,
+        /// Only list the trials.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Counts what skbtrace costs, in instructions; needs one CPU that counts them.
+    Bench {
+        /// Only the rows whose title contains this.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.task {
+        Task::Demo {
+            scenario,
+            frontend,
+            options,
+        } => prepare()
+            .and_then(|()| demo::play(scenario, frontend, &options))
+            .map(|()| ExitCode::SUCCESS),
+        Task::Run { filter, list } => {
+            let prepared = if list { Ok(()) } else { prepare() };
+            prepared.map(|()| scenarios::run(filter, list))
+        }
+        Task::Bench { filter } => prepare()
+            .and_then(|()| bench::run(filter.as_deref()))
+            .map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("skbtrace-tests: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn prepare() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("network namespaces and tracing need root; try again with sudo");
+    }
+    wait::catch_signals()?;
+    netns::sweep();
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! How a trace ends, and what becomes of its events: signals, counts, pipes, disks, full buffers.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use libtest_mimic::Trial;
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::Signal;
+
+use super::trial;
+use crate::story::hop;
+use crate::topology::{self, CLIENT, Cluster, PORT, SERVER};
+use crate::tracer::{Scratch, Tracer};
+use crate::traffic;
+
+const PATH: &[&str] = &["--route", "--host", CLIENT, "--proto", "udp"];
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("transport_ringbuf", || transport("ringbuf")),
+        trial("transport_perf", || transport("perf")),
+        trial("count", count),
+        trial("sigint", || ended_by(Signal::SIGINT)),
+        trial("sigterm", || ended_by(Signal::SIGTERM)),
+        trial("closed_pipe", closed_pipe),
+        trial("nothing_matched", nothing_matched),
+        trial("full_disk", full_disk),
+        trial("loss_ringbuf", || loss("ringbuf")),
+        trial("loss_perf", || loss("perf")),
+    ]
+}
+
+/// `how_many` datagrams from the client to the server, each seen to arrive.
+fn send(cluster: &Cluster, how_many: usize) -> Result<()> {
+    let receiver = traffic::udp_socket(&cluster.server, topology::at(SERVER, PORT)?)?;
+    let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, 0)?)?;
+    for _ in 0..how_many {
+        traffic::send(&sender, topology::at(SERVER, PORT)?, b"datagram")?;
+        traffic::receive(&receiver)?;
+    }
+    Ok(())
+}
+
+fn with(more: &[&'static str]) -> Vec<&'static str> {
+    [PATH, more].concat()
+}
+
+fn transport(which: &'static str) -> Result<()> {
+    let cluster = topology::pods()?;
+    let tracer = Tracer::start(&with(&["--transport", which]))?;
+    send(&cluster, 20)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.times_do_not_decrease()?;
+        let arrived = outcome.count(&hop(&["udp_rcv"]).inside(&cluster.server));
+        ensure!(arrived == 20, "udp_rcv {arrived} times and not 20");
+        Ok(())
+    })())
+}
+
+fn count() -> Result<()> {
+    let cluster = topology::pods()?;
+    let tracer = Tracer::start(&with(&["-c", "7"]))?;
+    send(&cluster, 3)?;
+    let outcome = tracer.finish()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        ensure!(
+            outcome.rows.len() == 7,
+            "{} rows, not 7",
+            outcome.rows.len()
+        );
+        Ok(())
+    })())
+}
+
+fn ended_by(signal: Signal) -> Result<()> {
+    let cluster = topology::pods()?;
+    let before = probes()?;
+    let tracer = Tracer::start(PATH)?;
+    ensure!(
+        before.is_none() || probes()? != before,
+        "no kprobe and no traced function while skbtrace listens"
+    );
+    send(&cluster, 1)?;
+    tracer.signal(signal)?;
+    let outcome = tracer.finish()?;
+    let after = probes()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        ensure!(
+            outcome.took < Duration::from_secs(2),
+            "it took {:?} from {signal} to the end",
+            outcome.took
+        );
+        ensure!(
+            after == before,
+            "left behind: {after:?}; before: {before:?}"
+        );
+        outcome.find(&hop(&["udp_rcv"])).map(drop)
+    })())
+}
+
+/// The kprobes and traced functions of this kernel; none where it does not list them.
+fn probes() -> Result<Option<Vec<String>>> {
+    let files = [
+        "/sys/kernel/debug/kprobes/list",
+        "/sys/kernel/tracing/enabled_functions",
+    ];
+    let mut probes = None;
+    for file in files
+        .map(Path::new)
+        .into_iter()
+        .filter(|file| file.exists())
+    {
+        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        let list: &mut Vec<String> = probes.get_or_insert_default();
+        list.extend(text.lines().map(str::to_owned));
+    }
+    Ok(probes)
+}
+
+/// `skbtrace … | head -1` is a success.
+fn closed_pipe() -> Result<()> {
+    let cluster = topology::pods()?;
+    let (reader, writer) = std::io::pipe()?;
+    let mut tracer = Tracer::spawn(PATH, Stdio::from(writer), Stdio::piped())?;
+    tracer.wait_ready()?;
+    send(&cluster, 1)?;
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader);
+    reader.read_line(&mut line)?;
+    ensure!(!line.is_empty(), "the pipe was closed without a line");
+    drop(reader);
+    send(&cluster, 3)?;
+    let outcome = tracer.finish()?;
+    outcome.explain((|| {
+        ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
+        let said = outcome.said().to_lowercase();
+        ensure!(
+            !said.contains("error") && !said.contains("pipe"),
+            "a closed pipe is an error"
+        );
+        Ok(())
+    })())
+}
+
+fn nothing_matched() -> Result<()> {
+    let tracer = Tracer::start(&["--route", "--host", "203.0.113.9", "--duration", "1"])?;
+    let outcome = tracer.finish()?;
+    outcome.explain((|| {
+        ensure!(outcome.code == Some(1), "exit code {:?}", outcome.code);
+        ensure!(outcome.rows.is_empty(), "there are rows");
+        Ok(())
+    })())
+}
+
+/// A tmpfs of one page.
+struct TinyDisk(Scratch);
+
+impl TinyDisk {
+    fn create() -> Result<Self> {
+        let scratch = Scratch::create()?;
+        let options = Some("size=4k");
+        let kind = Some("tmpfs");
+        mount(kind, scratch.path(), kind, MsFlags::empty(), options)
+            .context("cannot mount a tmpfs")?;
+        Ok(Self(scratch))
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        if let Err(error) = umount(self.0.path()) {
+            eprintln!(
+                "skbtrace-tests: cannot unmount {}: {error}",
+                self.0.path().display()
+            );
+        }
+    }
+}
+
+fn full_disk() -> Result<()> {
+    let cluster = topology::pods()?;
+    let disk = TinyDisk::create()?;
+    let file = disk.0.path().join("trace.txt");
+    let name = file.to_str().context("a path of ASCII")?;
+    let tracer = Tracer::start(&[PATH, &["-o", name]].concat())?;
+    send(&cluster, 50)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        ensure!(outcome.code == Some(2), "exit code {:?}", outcome.code);
+        ensure!(
+            outcome.said().contains(name),
+            "the message does not name {name}"
+        );
+        Ok(())
+    })())
+}
+
+/// Events that find no room are counted one by one. skbtrace is stopped during the burst, so the
+/// buffer is sure to run full.
+fn loss(transport: &'static str) -> Result<()> {
+    const BURST: usize = 3000;
+    let cluster = topology::pods()?;
+    let tracer = Tracer::start(&with(&["-v", "--buffer", "64K", "--transport", transport]))?;
+    let receiver = traffic::udp_socket(&cluster.server, topology::at(SERVER, PORT)?)?;
+    let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, 0)?)?;
+    tracer.signal(Signal::SIGSTOP)?;
+    for _ in 0..BURST {
+        traffic::send(&sender, topology::at(SERVER, PORT)?, b"burst")?;
+        traffic::receive(&receiver)?;
+    }
+    tracer.signal(Signal::SIGCONT)?;
+    let outcome = tracer.stop()?;
+    let short = crate::tracer::Outcome {
+        code: outcome.code,
+        stderr: outcome.stderr.clone(),
+        ..Default::default()
+    };
+    short.explain((|| {
+        let summary = (outcome.printed, outcome.lost, outcome.produced);
+        let (Some(printed), Some(lost), Some(produced)) = summary else {
+            bail!("the summary is incomplete: {summary:?}");
+        };
+        ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
+        ensure!(lost > 0, "nothing was lost");
+        ensure!(
+            printed == outcome.rows.len() as u64,
+            "{} rows",
+            outcome.rows.len()
+        );
+        ensure!(
+            printed + lost == produced,
+            "{printed} printed and {lost} lost are not {produced} produced"
+        );
+        ensure!(
+            produced >= (BURST * 10) as u64,
+            "{produced} events are too few for {BURST} datagrams"
+        );
+        Ok(())
+    })())
+}

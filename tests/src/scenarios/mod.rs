@@ -1,0 +1,84 @@
+//! The trials, by theme, and how they are run.
+//!
+//! Each trial builds what it needs and removes it, so any of them can be run alone. They run one
+//! after another: hooks see the traffic of the whole machine. What this kernel or this guest cannot
+//! do is a [`Skip`], found out where it matters and not from a version number.
+
+mod article;
+mod changes;
+mod command;
+mod filters;
+mod lifecycle;
+mod protocols;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::{Error, Result, bail};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::wait;
+
+/// The reason why a trial cannot be held here.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// Ends a trial without a verdict.
+pub fn skip<T>(reason: impl Into<String>) -> Result<T> {
+    bail!(Skip(reason.into()))
+}
+
+/// Makes a trial of a function that fails, passes or skips.
+pub fn trial(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    let name = name.into();
+    let shown = name.clone();
+    Trial::ignorable_test(name, move || {
+        let outcome = wait::check_interrupted().and_then(|()| run());
+        match outcome {
+            Ok(()) => Ok(Completion::Completed),
+            Err(error) => verdict(&shown, &error),
+        }
+    })
+}
+
+fn verdict(name: &str, error: &Error) -> Result<Completion, Failed> {
+    match error.downcast_ref::<Skip>() {
+        Some(skip) => {
+            println!("SKIP {name}: {skip}");
+            Ok(Completion::ignored_with(skip))
+        }
+        None => Err(format!("{error:#}").into()),
+    }
+}
+
+/// Runs the trials whose name contains `filter`, or lists them.
+pub fn run(filter: Option<String>, list: bool) -> ExitCode {
+    let arguments = Arguments {
+        filter,
+        list,
+        test_threads: Some(1),
+        ..Arguments::default()
+    };
+    libtest_mimic::run(&arguments, all()).exit_code()
+}
+
+fn all() -> Vec<Trial> {
+    // The first of `changes` needs a kernel on which nothing has loaded the bridge yet.
+    let themes: [fn() -> Vec<Trial>; 6] = [
+        changes::trials,
+        article::trials,
+        protocols::trials,
+        filters::trials,
+        lifecycle::trials,
+        command::trials,
+    ];
+    themes.iter().flat_map(|trials| trials()).collect()
+}

@@ -1,0 +1,268 @@
+//! What else than IPv4 UDP passes the hooks, and how PKT_INFO names it.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+
+use super::{skip, trial};
+use crate::frontend::Frontend;
+use crate::story::hop;
+use crate::topology::{
+    self, CLIENT, CLIENT_MAC, CLIENT_PORT, CLIENT_VETH, CLIENT6, Cluster, PORT, Plan, SERVER,
+    SERVER_MAC, SERVER6,
+};
+use crate::tracer::Tracer;
+use crate::traffic;
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("ipv6_udp", ipv6_udp),
+        trial("tcp_flags", tcp_flags),
+        trial("tcp6_flags", tcp6_flags),
+        trial("arp", arp),
+        trial("vlan", || vlan("vlan", 100, None)),
+        trial("vlan_in_vlan", || vlan("vlan_in_vlan", 200, Some(300))),
+        trial("fragments", fragments),
+    ];
+    for frontend in [Frontend::Legacy, Frontend::Nft] {
+        trials.push(trial(format!("ipv6_bridged::{frontend}"), move || {
+            ipv6_bridged(frontend)
+        }));
+    }
+    trials
+}
+
+fn pods6() -> Result<Cluster> {
+    Cluster::build(Plan {
+        ipv6: true,
+        ..Plan::default()
+    })
+}
+
+/// One datagram from the client to the server.
+fn send(cluster: &Cluster, from: &str, to: &str, payload: &[u8]) -> Result<()> {
+    let receiver = traffic::udp_socket(&cluster.server, topology::at(to, PORT)?)?;
+    let sender = traffic::udp_socket(&cluster.client, topology::at(from, CLIENT_PORT)?)?;
+    traffic::send(&sender, topology::at(to, PORT)?, payload)?;
+    let received = traffic::receive(&receiver)?;
+    ensure!(received == payload, "another datagram arrived");
+    Ok(())
+}
+
+fn ipv6_udp() -> Result<()> {
+    let cluster = pods6()?;
+    let tracer = Tracer::start(&["--route", "--host", CLIENT6, "--proto", "udp"])?;
+    send(&cluster, CLIENT6, SERVER6, b"six")?;
+    let outcome = tracer.stop()?;
+    let (client, node, server) = (&cluster.client, &cluster.node1, &cluster.server);
+    let pkt = format!("U:[{CLIENT6}]:{CLIENT_PORT}->[{SERVER6}]:{PORT}");
+    let hop = |names| hop(names).pkt(&pkt);
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.times_do_not_decrease()?;
+        outcome.in_order(&[
+            hop(&["udp_v6_send_skb"]).inside(client),
+            hop(&["ip6_output"]).inside(client),
+            hop(&["ip6_finish_output"]).inside(client).on("eth0"),
+            hop(&["__dev_queue_xmit"]).inside(client).on("eth0"),
+            hop(&["br_handle_frame"]).inside(node).mac(SERVER_MAC),
+            hop(&["__br_forward"]).inside(node),
+            hop(&["__dev_queue_xmit"]).inside(node),
+            hop(&["ipv6_rcv"]).inside(server).on("eth0"),
+            hop(&["ip6_input"]).inside(server),
+            hop(&["udpv6_rcv"]).inside(server),
+        ])
+    })())
+}
+
+/// Bridged IPv6 passes ip6tables.
+fn ipv6_bridged(frontend: Frontend) -> Result<()> {
+    let cluster = pods6()?;
+    let node = &cluster.node1;
+    let rule = [
+        "-w", "-t", "filter", "-A", "FORWARD", "-s", CLIENT6, "-j", "ACCEPT",
+    ];
+    if let Err(error) = node.run(frontend.command6(), &rule) {
+        return skip(format!(
+            "{} does not work here: {error:#}",
+            frontend.command6()
+        ));
+    }
+    topology::filter_bridged(node)?;
+    let tracer = Tracer::start(&["--route", "--iptable", "--host", CLIENT6, "--proto", "udp"])?;
+    send(&cluster, CLIENT6, SERVER6, b"six")?;
+    let outcome = tracer.stop()?;
+    let pkt = format!("U:[{CLIENT6}]:{CLIENT_PORT}->[{SERVER6}]:{PORT}");
+    let hop = |names| hop(names).inside(node).pkt(&pkt);
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["br_handle_frame"]),
+            hop(&["br_nf_pre_routing_ipv6"]),
+            hop(&["br_nf_pre_routing_finish_ipv6"]),
+            hop(&["br_handle_frame_finish"]),
+            hop(&["br_nf_forward", "br_nf_forward_ip"]),
+            hop(&["10.filter.FORWARD.ACCEPT"]),
+            hop(&["br_nf_forward_finish"]),
+            hop(&["br_nf_post_routing"]),
+        ])
+    })())
+}
+
+fn tcp_flags() -> Result<()> {
+    let cluster = topology::pods()?;
+    let tracer = Tracer::start(&["--route", "--host", CLIENT, "--proto", "tcp"])?;
+    let at = topology::at(SERVER, PORT)?;
+    let peer = traffic::tcp_conversation(&cluster.client, at, &cluster.server, at)?;
+    let outcome = tracer.stop()?;
+    let (client, server) = (&cluster.client, &cluster.server);
+    let there = |flags: &str| format!("T_{flags}:{peer}->{at}");
+    let back = |flags: &str| format!("T_{flags}:{at}->{peer}");
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["__ip_queue_xmit"]).inside(client).pkt(&there("SYN")),
+            hop(&["tcp_v4_rcv"]).inside(server).pkt(&there("SYN")),
+            hop(&["ip_output"]).inside(server).pkt(&back("SYN,ACK")),
+            hop(&["tcp_v4_rcv"]).inside(client).pkt(&back("SYN,ACK")),
+            hop(&["__ip_queue_xmit"]).inside(client).pkt(&there("ACK")),
+            hop(&["tcp_v4_rcv"]).inside(server).pkt(&there("ACK")),
+            hop(&["__ip_queue_xmit"]).inside(server).pkt("FIN"),
+            hop(&["tcp_v4_rcv"]).inside(client).pkt("FIN"),
+        ])
+    })())
+}
+
+fn tcp6_flags() -> Result<()> {
+    let cluster = pods6()?;
+    let tracer = Tracer::start(&["--route", "--host", CLIENT6, "--proto", "tcp"])?;
+    let at = topology::at(SERVER6, PORT)?;
+    let peer = traffic::tcp_conversation(&cluster.client, at, &cluster.server, at)?;
+    let outcome = tracer.stop()?;
+    let (client, server) = (&cluster.client, &cluster.server);
+    let syn = format!("T_SYN:{peer}->{at}");
+    let answer = format!("T_SYN,ACK:{at}->{peer}");
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["ip6_xmit"]).inside(client).pkt(&syn),
+            hop(&["tcp_v6_rcv"]).inside(server).pkt(&syn),
+            hop(&["ip6_output"]).inside(server).pkt(&answer),
+            hop(&["tcp_v6_rcv"]).inside(client).pkt(&answer),
+        ])
+    })())
+}
+
+fn arp() -> Result<()> {
+    let cluster = Cluster::build(Plan {
+        dynamic_neighbours: true,
+        ..Plan::default()
+    })?;
+    let (client, server) = (&cluster.client, &cluster.server);
+    client.ip("neigh flush dev eth0\n")?;
+    let tracer = Tracer::start(&["--route"])?;
+    send(&cluster, CLIENT, SERVER, b"who has")?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["arp_xmit"]).inside(client).pkt("A_request:"),
+            hop(&["br_handle_frame"]).pkt("A_request:"),
+            hop(&["arp_rcv"])
+                .inside(server)
+                .on("eth0")
+                .pkt("A_request:"),
+            hop(&["arp_xmit"]).inside(server).pkt("A_reply:"),
+            hop(&["arp_rcv"]).inside(client).on("eth0").pkt("A_reply:"),
+        ])?;
+        let asked = outcome.find(&hop(&["arp_rcv"]).inside(server).pkt("A_request:"))?;
+        ensure!(
+            asked.pkt.contains(CLIENT) && asked.pkt.contains(SERVER),
+            "the request does not name both addresses: {asked}"
+        );
+        Ok(())
+    })())
+}
+
+/// Tagged frames are decoded: the outer tag travels beside the frame, an inner one in it.
+fn vlan(name: &str, outer: u16, inner: Option<u16>) -> Result<()> {
+    const FROM: &str = "192.168.100.15";
+    const TO: &str = "192.168.100.12";
+    let cluster = topology::pods()?;
+    let pods = [
+        (&cluster.client, FROM, TO, SERVER_MAC),
+        (&cluster.server, TO, FROM, CLIENT_MAC),
+    ];
+    for (pod, own, peer, peer_mac) in pods {
+        let mut script = format!(
+            "link add link eth0 name tag0 type vlan id {outer}\n\
+             link set tag0 up\n"
+        );
+        let mut device = "tag0";
+        if let Some(inner) = inner {
+            script.push_str(&format!(
+                "link add link tag0 name tag1 type vlan id {inner}\n\
+                 link set tag1 up\n"
+            ));
+            device = "tag1";
+        }
+        script.push_str(&format!(
+            "addr add {own}/24 dev {device}\n\
+             neigh replace {peer} lladdr {peer_mac} dev {device} nud permanent\n"
+        ));
+        pod.ip(&script)?;
+    }
+    traffic::exchange_one(&cluster.client, &cluster.server, topology::at(TO, 9)?)?;
+    let tracer = Tracer::start(&["--route", "--host", FROM, "--proto", "udp"])?;
+    send(&cluster, FROM, TO, name.as_bytes())?;
+    let outcome = tracer.stop()?;
+    let pkt = format!("U:{FROM}:{CLIENT_PORT}->{TO}:{PORT}");
+    let hop = |names| hop(names).pkt(&pkt);
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["ip_output"]).inside(&cluster.client),
+            hop(&["__dev_queue_xmit"])
+                .inside(&cluster.client)
+                .on("eth0"),
+            hop(&["br_handle_frame"]).on(CLIENT_VETH).mac(SERVER_MAC),
+            hop(&["__br_forward"]),
+            hop(&["__netif_receive_skb"])
+                .inside(&cluster.server)
+                .on("eth0"),
+            hop(&["ip_rcv"]).inside(&cluster.server),
+            hop(&["udp_rcv"]).inside(&cluster.server),
+        ])
+    })())
+}
+
+/// Only a datagram's first fragment has ports; the others are named `F:`.
+fn fragments() -> Result<()> {
+    let cluster = topology::pods()?;
+    let (client, server) = (&cluster.client, &cluster.server);
+    let tracer = Tracer::start(&["--route", "--host", CLIENT, "--proto", "udp"])?;
+    send(&cluster, CLIENT, SERVER, &[b'x'; 4000])?;
+    let outcome = tracer.stop()?;
+    let first = format!("U:{CLIENT}:{CLIENT_PORT}->{SERVER}:{PORT}");
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.in_order(&[
+            hop(&["ip_do_fragment"]).inside(client).pkt(&first),
+            hop(&["__dev_queue_xmit"]).inside(client).pkt(&first),
+            hop(&["__dev_queue_xmit"]).inside(client).pkt("F:"),
+        ])?;
+        let count = |name, pkt| outcome.count(&hop(&[name]).inside(server).pkt(pkt));
+        let counts = (
+            count("ip_rcv", first.as_str()),
+            count("ip_rcv", "F:"),
+            count("udp_rcv", first.as_str()),
+        );
+        ensure!(
+            counts == (1, 2, 1),
+            "the server's ip_rcv saw {} first and {} later fragments and udp_rcv {} datagrams",
+            counts.0,
+            counts.1,
+            counts.2
+        );
+        Ok(())
+    })())
+}

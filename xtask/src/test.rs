@@ -1,0 +1,253 @@
+//! `cargo xtask test`: the unit tests here, then the scenarios on every kernel of the table.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::cli::{KernelArgs, TestArgs};
+use crate::guest::{Guest, Sink};
+use crate::initramfs::Extra;
+use crate::kernels::{self, Kernel};
+use crate::report::{self, Report};
+use crate::{compile, paths, setup};
+
+/// How long the scenarios may take on one kernel.
+const TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+pub fn run(args: &TestArgs) -> Result<ExitCode> {
+    let mut total = Report::default();
+    let mut summary = Vec::new();
+    if !args.vm_only {
+        let unit = unit_tests(args)?;
+        summary.push(format!("unit tests: {}", unit.counts()));
+        total.add(&unit);
+    }
+    if !args.unit_only {
+        for (line, report) in guests(args)? {
+            summary.push(line);
+            total.add(&report);
+        }
+    }
+    println!();
+    summary.iter().for_each(|line| println!("{line}"));
+    let nothing_ran = total.passed + total.failed == 0;
+    if nothing_ran {
+        println!(
+            "no test ran{}",
+            args.filter
+                .as_ref()
+                .map(|name| format!(": none is called {name}"))
+                .unwrap_or_default()
+        );
+    }
+    println!("{}", total.counts());
+    Ok(if total.failed > 0 || nothing_ran {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// `cargo test`, its output shown and counted. Without `--workspace`: that would take the kernel side
+/// too, which compiles for its own target only.
+fn unit_tests(args: &TestArgs) -> Result<Report> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["test", "--no-fail-fast"])
+        .current_dir(paths::workspace());
+    command.args(args.filter.iter()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
+        let line = line.context("cannot read cargo's output")?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    let mut report = Report::read(&text);
+    if !status.success() && report.failed == 0 {
+        println!("unit tests: cargo test failed without a failed test (a build error?), see above");
+        report.failed += 1;
+    }
+    Ok(report)
+}
+
+/// Runs the scenarios on the kernels, a few at a time; a summary line and counts for each.
+fn guests(args: &TestArgs) -> Result<Vec<(String, Report)>> {
+    setup::ensure()?;
+    let extras = if args.no_build {
+        compile::built_extras()?
+    } else {
+        compile::build()?
+    };
+    ensure!(
+        !extras.is_empty(),
+        "the guests' binaries are not there: leave out --no-build"
+    );
+    let names: Vec<String> = if args.kernel.is_empty() {
+        kernels::TABLE
+            .iter()
+            .map(|row| row.name.to_owned())
+            .collect()
+    } else {
+        args.kernel.clone()
+    };
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..args.jobs.clamp(1, names.len()) {
+            // Each thread sees its guests through: they die with it.
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let result = on_kernel(name, args, &extras);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((name, result));
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(name, _)| names.iter().position(|other| other == *name));
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+fn on_kernel(name: &str, args: &TestArgs, extras: &[Extra]) -> (String, Report) {
+    let wanted = KernelArgs {
+        kernel: Some(name.to_owned()),
+        ..KernelArgs::default()
+    };
+    let started = Instant::now();
+    let mut sink = Lines {
+        name: name.to_owned(),
+        ..Lines::default()
+    };
+    let outcome = kernels::resolve(&wanted).and_then(|kernel| {
+        let outcome = scenarios(&kernel, args, extras, &mut sink);
+        sink.name = kernel.release;
+        outcome
+    });
+    sink.flush();
+    let mut report = Report::read(&sink.text);
+    let problem = match outcome {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(code) if code != 0 && report.failed == 0 => {
+            Some(format!("the test program ended with exit code {code}"))
+        }
+        Ok(_) if !report.complete => Some("the test program gave no result".to_owned()),
+        Ok(_) => None,
+    };
+    if let Some(problem) = &problem {
+        // No verdict is a failure, whatever passed before.
+        report.failed += 1;
+        println!("[{name}] {problem}");
+        sink.log
+            .extend_from_slice(format!("\n{problem}\n").as_bytes());
+    }
+    let log = write_log(&sink)
+        .map(|file| format!(", log: {}", file.display()))
+        .unwrap_or_default();
+    let reasons = if report.reasons.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", report.reasons.join("; "))
+    };
+    let verdict = if problem.is_some() { " NO VERDICT" } else { "" };
+    let failed_log = if report.failed > 0 {
+        log
+    } else {
+        String::new()
+    };
+    let line = format!(
+        "kernel {}: {}{reasons}{verdict} in {} s{failed_log}",
+        sink.name,
+        report.counts(),
+        started.elapsed().as_secs()
+    );
+    println!("{line}");
+    (line, report)
+}
+
+fn scenarios(kernel: &Kernel, args: &TestArgs, extras: &[Extra], sink: &mut Lines) -> Result<u8> {
+    let mut command = vec!["skbtrace-tests".to_owned(), "run".to_owned()];
+    if let Some(filter) = &args.filter {
+        command.extend(["--filter".to_owned(), filter.clone()]);
+    }
+    let guest = Guest {
+        kernel,
+        cpus: 2,
+        memory_mib: 1024,
+        icount: false,
+        disk: None,
+        terminal: None,
+        extras,
+        command: &command,
+        timeout: Some(TIMEOUT),
+    };
+    guest.run(sink)
+}
+
+fn write_log(sink: &Lines) -> Result<PathBuf> {
+    let file = paths::vm_logs()?.join(format!("{}.log", sink.name));
+    fs::write(&file, &sink.log).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// Shows whole lines, each with its kernel's name: several guests talk at the same time.
+#[derive(Default)]
+struct Lines {
+    name: String,
+    partial: Vec<u8>,
+    text: String,
+    log: Vec<u8>,
+    verdict: bool,
+}
+
+impl Lines {
+    fn line(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end();
+        println!("[{}] {line}", self.name);
+        self.verdict |= report::verdict(line).is_some();
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn flush(&mut self) {
+        let rest = std::mem::take(&mut self.partial);
+        if !rest.is_empty() {
+            self.line(&rest);
+        }
+    }
+}
+
+impl Sink for Lines {
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        self.partial.extend_from_slice(bytes);
+        while let Some(end) = self.partial.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.partial.drain(..=end).collect();
+            self.line(&line);
+        }
+        Ok(())
+    }
+
+    fn has_verdict(&self) -> bool {
+        self.verdict
+    }
+
+    fn log(&mut self, bytes: &[u8]) {
+        self.log.extend_from_slice(bytes);
+    }
+
+    fn again(&mut self) {
+        self.partial.clear();
+        self.text.clear();
+    }
+}
