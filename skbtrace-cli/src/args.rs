@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Sub
 use clap_complete::Shell;
 use regex::Regex;
 
-pub use help::version;
+pub use help::{SECTIONS, version};
 pub use sets::Sets;
 
 use crate::{
@@ -87,7 +87,7 @@ pub struct HookArgs {
 
 /// Which packets: options combine with AND, values of one option with OR.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Filters (all given must match; A,B or repeating means either)")]
+#[command(next_help_heading = "Filters")]
 pub struct FilterArgs {
     /// Source or destination is in this IPv4 or IPv6 prefix
     #[arg(
@@ -146,7 +146,7 @@ pub struct OutputArgs {
     /// Print seconds since boot, with microseconds
     #[arg(short, long, conflicts_with = "time")]
     pub timestamp: bool,
-    /// Print the wall clock, HH:MM:SS.micro [default]
+    /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
     /// Add CPU, LEN, MARK, PID, COMM and the netns name
@@ -172,10 +172,10 @@ pub struct OutputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+    /// Read the kernel's types from FILE
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// How to attach: auto or kprobe
+    /// Attach by: auto, kprobe
     #[arg(
         long,
         value_name = "HOW",
@@ -183,7 +183,7 @@ pub struct EngineArgs {
         hide_possible_values = true
     )]
     pub backend: Backend,
-    /// How events arrive: auto, ringbuf or perf
+    /// Hand over by: auto, ringbuf, perf
     #[arg(
         long,
         value_name = "HOW",
@@ -191,10 +191,10 @@ pub struct EngineArgs {
         hide_possible_values = true
     )]
     pub transport: Transport,
-    /// Room for events on their way, all CPUs together
+    /// Event buffer, all CPUs together
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = value::size)]
     pub buffer: usize,
-    /// Create PATH once everything is attached (for scripts)
+    /// Create PATH once all is attached (for scripts)
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
 }
@@ -215,13 +215,13 @@ enum Other {
         /// Only these sets
         #[arg(long = "set", value_name = "SET", value_delimiter = ',', value_parser = sets::named())]
         sets: Vec<String>,
-        /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+        /// Read the kernel's types from FILE
         #[arg(long, value_name = "FILE")]
         btf: Option<PathBuf>,
     },
     /// Tell whether this kernel can be traced, and how
     Check {
-        /// Kernel types, where /sys/kernel/btf/vmlinux is missing
+        /// Read the kernel's types from FILE
         #[arg(long, value_name = "FILE")]
         btf: Option<PathBuf>,
     },

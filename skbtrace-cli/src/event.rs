@@ -18,17 +18,17 @@ pub struct Event<'a> {
     pub time_ns: u64,
     /// Address of the `sk_buff`; reused by the kernel within microseconds.
     pub skb: u64,
-    /// `skb->head`, the data that clones share; `None` when the packet was gone.
+    /// `skb->head`, the data that clones share; `None` when unread.
     pub head: Option<u64>,
-    /// `skb->pkt_type` (`PACKET_*`, include/uapi/linux/if_packet.h); `None` when gone.
+    /// `skb->pkt_type` (`PACKET_*`, include/uapi/linux/if_packet.h); `None` when unread.
     pub pkt_type: Option<u8>,
-    /// `skb->len`, bytes; `None` when gone.
+    /// `skb->len`, bytes; `None` when unread.
     pub len: Option<u32>,
-    /// `skb->mark`; `None` when gone.
+    /// `skb->mark`; `None` when unread.
     pub mark: Option<u32>,
-    /// The packet was given away before it could be read: a device or MAC address that is
-    /// missing is then unknown, and not absent.
-    pub gone: bool,
+    /// The packet could not be read: a device or MAC address that is missing is then unknown,
+    /// and not absent.
+    pub unread: bool,
     /// Inode number of the network namespace.
     pub netns: Option<u32>,
     /// Device the packet was on or was going to.
@@ -180,13 +180,14 @@ pub enum Chain<'a> {
 /// What a netfilter table decided; numbers as in include/uapi/linux/netfilter.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Dropped; with the error the sender gets, if any (positive `errno`).
+    /// Dropped; with the error the sender gets, if any (positive `errno`). So are packets that a
+    /// table frees itself and then calls stolen, with an error (`NF_DROP_REASON`,
+    /// include/linux/netfilter.h, since 6.7): that is how nftables drops.
     Drop(Option<u16>),
     /// Goes on.
     Accept,
-    /// Taken over by the hook. With an error (positive `errno`): dropped by it (`NF_DROP_REASON`,
-    /// include/linux/netfilter.h, since 6.7).
-    Stolen(Option<u16>),
+    /// Taken over by the hook.
+    Stolen,
     /// Handed to user space.
     Queue {
         /// Number of the queue.

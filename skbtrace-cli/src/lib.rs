@@ -2,7 +2,8 @@
 //!
 //! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
 //! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`render`]
-//! writes it. Only [`session`], [`attach`] and [`transport`] know about bpf(2).
+//! writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
+//! [`kernel::features`] know about bpf(2).
 
 pub mod args;
 pub mod attach;
@@ -16,4 +17,5 @@ pub mod render;
 pub mod session;
 pub mod settings;
 pub mod stats;
+pub mod tell;
 pub mod transport;

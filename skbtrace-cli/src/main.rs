@@ -7,6 +7,7 @@ use skbtrace_cli::{
     commands::{self, check, generate},
     session::{self, Ending},
     settings::Settings,
+    tell,
 };
 
 /// Nothing matched.
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("skbtrace: {error:#}");
+            tell!("skbtrace: {error:#}");
             ExitCode::from(FAILED)
         }
     }

@@ -26,11 +26,13 @@ use self::{attaching::Engine, debug::DebugLog, names::SessionNames, output::Outp
 use crate::{
     attach,
     decode::decode,
+    kernel::features,
     record::Record,
     render::{Renderer, Table, TableOptions, TimeFormat, local_utc_offset},
     settings::{ColorChoice, Settings, TimeStyle},
     stats::Account,
-    transport::Ordered,
+    tell,
+    transport::{Drained, Ordered},
 };
 
 /// How long events are collected before they are printed, while there are any. Longer rounds
@@ -56,8 +58,9 @@ pub fn run(settings: &Settings) -> Result<Ending> {
 }
 
 async fn trace(settings: &Settings) -> Result<Ending> {
+    features::require_privileges()?;
     let mut stop = Stop::new()?;
-    // Opened first: a full disk or a missing directory must not cost an attach.
+    // Opened first: a missing directory must not cost an attach.
     let output = Output::open(settings.output.as_deref(), stop.flag())?;
     let color = match settings.color {
         ColorChoice::Auto => output.is_terminal(),
@@ -80,19 +83,49 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         left: settings.count,
         printed: 0,
     };
-    let result = follow(settings, &mut engine, &mut printer, &mut stop).await;
+    let mut events = Ordered::default();
+    let result = follow(settings, &mut engine, &mut printer, &mut events, &mut stop).await;
+    finish(settings, engine, printer, events, result)
+}
+
+/// Ends the run so that the account is exact: nothing is produced any more, what was produced is
+/// printed, and nothing runs in the kernel when the counters are read.
+fn finish(
+    settings: &Settings,
+    mut engine: Engine,
+    mut printer: Printer,
+    mut events: Ordered,
+    mut result: Result<Flow>,
+) -> Result<Ending> {
+    engine.stop_producing();
+    let mut print_rest = |engine: &mut Engine, result: &mut Result<Flow>| {
+        while matches!(result, Ok(Flow::Stopped)) {
+            let drained = engine.drain(&mut events);
+            let due = match drained {
+                Drained::All => u64::MAX,
+                Drained::Until(time) => time,
+            };
+            *result = printer.print(&mut events, due);
+            if drained == Drained::All {
+                break;
+            }
+        }
+    };
+    // What is known is printed before detaching, which takes the kernel a while.
+    print_rest(&mut engine, &mut result);
+    let missed = engine.missed();
+    attach::detach(std::mem::take(&mut engine.hooks));
+    print_rest(&mut engine, &mut result);
 
     let account = Account {
         printed: printer.printed,
         damaged: engine.damaged,
-        missed: engine.missed(),
+        missed,
         cpus: engine.counters.read().unwrap_or_default(),
         stopped_early: printer.left == Some(0),
         verbose: settings.verbose,
     };
-    // Told before detaching, which takes the kernel a while.
-    eprintln!("{account}");
-    attach::detach(engine.hooks);
+    tell!("{account}");
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
         Flow::Stopped if printer.printed == 0 => Ok(Ending::NothingMatched),
@@ -111,51 +144,64 @@ async fn follow(
     settings: &Settings,
     engine: &mut Engine,
     printer: &mut Printer,
+    events: &mut Ordered,
     stop: &mut Stop,
 ) -> Result<Flow> {
     let waiter = engine.reader.waiter()?;
     let mut log = DebugLog::new(settings.verbose, &engine.hooks)?;
-    let mut events = Ordered::default();
-    let end = settings.duration.map(|duration| Instant::now() + duration);
+    let end = settings
+        .duration
+        .and_then(|duration| Instant::now().checked_add(duration));
 
+    printer.output.begin()?;
     if settings.header {
         printer.header();
     }
     if let Flow::ReaderGone = printer.flush()? {
         return Ok(Flow::ReaderGone);
     }
-    eprintln!("skbtrace: ready");
+    tell!("skbtrace: ready");
     if let Some(path) = &settings.ready_file {
         File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
     }
 
-    // Events up to here have arrived: the start of the last round.
+    // Events up to here have arrived.
     let mut settled = now_ns();
-    let mut busy = false;
+    // How long to wait before the next round; without end while there is nothing.
+    let mut pause = None;
     loop {
         let stopped = tokio::select! {
             biased;
             () = stop.asked() => true,
             () = until(end) => true,
-            () = sleep(ROUND), if busy => false,
-            result = waiter.ready(), if !busy => {
+            () = sleep(pause.unwrap_or_default()), if pause.is_some() => false,
+            result = waiter.ready(), if pause.is_none() => {
                 result.context("cannot wait for events")?;
                 false
             }
         };
-        let round = now_ns();
-        let arrived = engine.drain(&mut events);
-        log.flush();
-        let due = if stopped { u64::MAX } else { settled };
-        let flow = printer.print(&mut events, due)?;
-        if let Flow::ReaderGone = flow {
-            return Ok(flow);
-        }
-        if stopped || printer.left == Some(0) {
+        if stopped {
             return Ok(Flow::Stopped);
         }
-        settled = round;
-        busy = arrived > 0 || !events.is_empty();
+        let round = now_ns();
+        let drained = engine.drain(events);
+        log.flush();
+        if let Flow::ReaderGone = printer.print(events, settled)? {
+            return Ok(Flow::ReaderGone);
+        }
+        if printer.left == Some(0) {
+            return Ok(Flow::Stopped);
+        }
+        pause = match drained {
+            Drained::All => {
+                settled = round;
+                (!events.is_empty()).then_some(ROUND)
+            }
+            Drained::Until(time) => {
+                settled = settled.max(time);
+                Some(Duration::ZERO)
+            }
+        };
     }
 }
 
@@ -210,7 +256,7 @@ impl Printer {
             Ok(()) => Ok(Flow::Stopped),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::ReaderGone),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                eprintln!("skbtrace: the last lines were not written: nobody reads the output");
+                tell!("skbtrace: the last lines were not written: nobody reads the output");
                 Ok(Flow::ReaderGone)
             }
             Err(error) => Err(error).with_context(|| self.output.failure()),

@@ -9,7 +9,7 @@
 
 use Arg::{Skb, SkbPtr};
 use Layer4::{Icmp, Icmp6, Tcp, Udp};
-use Stage::{Bridge, Driver, Gro, LocalIn, LocalOut, Netfilter, Route, Rx, Socket, Transport};
+use Stage::{Bridge, Driver, LocalIn, LocalOut, Netfilter, Route, Rx, Socket, Transport};
 
 /// A set of hooks, chosen on the command line by its name as an option.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +56,6 @@ pub enum Stage {
     Driver,
     /// Taken from a device.
     Rx,
-    /// Receive offload.
-    Gro,
     /// Inside a bridge.
     Bridge,
     /// For this netns.
@@ -77,7 +75,6 @@ impl Stage {
             Netfilter => "netfilter",
             Driver => "driver",
             Rx => "rx",
-            Gro => "gro",
             Bridge => "bridge",
             LocalIn => "local-in",
             Transport => "transport",

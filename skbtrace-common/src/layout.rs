@@ -34,16 +34,16 @@ macro_rules! layout {
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Layout { $($(#[$doc])* pub $name: u16,)*
-            /// Width of `nf_hook_state.hook` and `.pf` reads: bytes of `hook` (4 on 5.10, then 1).
-            pub state_hook_size: u16,
             /// Mask of `sk_buff.pkt_type` within its byte.
             pub skb_pkt_type_mask: u16,
-            /// First of the [`WINDOW`] bytes of `sk_buff` that hold all its header positions.
+            /// First of the bytes of `sk_buff` that hold all its header positions.
             pub skb_window: u16,
+            /// How many these are, at most [`WINDOW`].
+            pub skb_window_size: u16,
             /// First of the [`DETAILS`] bytes of `sk_buff` that hold length, type, tag and mark.
             pub skb_details: u16,
             /// Keeps the size a multiple of eight.
-            pub reserved: [u16; 1],
+            pub reserved: [u16; 2],
         }
 
         /// The rows, in the order of [`Layout`]'s fields.
@@ -59,7 +59,7 @@ macro_rules! layout {
             /// Nothing known.
             pub const UNKNOWN: Self = Self {
                 $($name: ABSENT,)*
-                state_hook_size: 0, skb_pkt_type_mask: 0, skb_window: ABSENT, skb_details: ABSENT, reserved: [0; 1],
+                skb_pkt_type_mask: 0, skb_window: ABSENT, skb_details: ABSENT, skb_window_size: 0, reserved: [0; 2],
             };
 
             /// The offsets in the order of [`FIELDS`], to be filled in.
@@ -76,7 +76,7 @@ macro_rules! layout {
     (@need optional) => { false };
 }
 
-/// How many bytes of `sk_buff` the kernel side reads at once for the header positions.
+/// Most bytes of `sk_buff` that the kernel side reads at once for the header positions.
 pub const WINDOW: usize = 48;
 
 /// How many bytes of a matching packet's `sk_buff` it reads at once for the rest.
@@ -89,8 +89,6 @@ layout! {
     skb_sk: "sk_buff"."sk", required;
     /// Length, bytes.
     skb_len: "sk_buff"."len", required;
-    /// Bytes of it outside the linear data.
-    skb_data_len: "sk_buff"."data_len", required;
     /// Byte that holds the packet type's bits.
     skb_pkt_type: "sk_buff"."pkt_type", required;
     /// VLAN tag carried beside the frame.

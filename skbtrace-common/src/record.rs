@@ -34,13 +34,15 @@ pub const HAS_NETNS: u16 = 1 << 1;
 pub const HAS_L3: u16 = 1 << 2;
 /// A MAC header stands `l2_len` bytes before the network header.
 pub const HAS_L2: u16 = 1 << 3;
-/// `vlan_tci` holds a tag that the device, not the frame, carries.
+/// `vlan_tci` holds a tag that the device, not the frame, carries. Before 6.2 the kernel leaves
+/// the tag in place when it is taken off, so it may be a former one.
 pub const HAS_VLAN: u16 = 1 << 4;
 /// The packet has no network header yet (it is on its way out of a socket): `packet[LEAD..]` is
 /// the first [`BODY`] bytes of `struct sock_common`, `packet[..LEAD]` the first bytes of the
 /// transport header, of which `captured` are valid.
 pub const FROM_SOCK: u16 = 1 << 5;
-/// The packet was given away (NF_STOLEN, NF_QUEUE) before it could be read: only `skb` is known.
+/// The packet was freed or given away (NF_STOLEN, NF_QUEUE) before the function returned:
+/// everything is as it was when the function was entered.
 pub const GONE: u16 = 1 << 6;
 
 /// One event, as the kernel side writes it.
@@ -76,7 +78,8 @@ pub struct RawEvent {
     pub len: u32,
     /// `skb->mark`.
     pub mark: u32,
-    /// Process that was running (thread group id); often not the sender: see the manual.
+    /// Process that was running (thread group id); often not the sender, as
+    /// received packets are handled in softirq.
     pub pid: u32,
     /// [`KIND_VERDICT`]: what the table walk returned; otherwise 0.
     pub verdict: u32,
@@ -126,7 +129,7 @@ unsafe impl Plain for RawEvent {}
 // SAFETY: likewise.
 unsafe impl Plain for RawVerdict {}
 
-/// What one CPU's kernel side counted: the element of the per-CPU map `STATS`.
+/// What one CPU's kernel side counted: the element of the per-CPU map `COUNTERS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -28,14 +28,33 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 #[map]
 static PERF_EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 
-/// Where a record is put together for [`PERF_EVENTS`]: it is too large for the stack. Programs
-/// on kprobes do not nest on one CPU (kernel/trace/bpf_trace.c, trace_call_bpf, all versions).
+/// Where what is too large for the stack is put together: a record for [`PERF_EVENTS`], a frame.
+/// Programs on kprobes do not nest on one CPU (kernel/trace/bpf_trace.c, trace_call_bpf, all
+/// versions).
 #[map]
 static SCRATCH: PerCpuArray<RawVerdict> = PerCpuArray::with_max_entries(1, 0);
 
 /// What happened on this CPU.
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Set by user space when the run ends: whatever passes from then on is not the trace's.
+#[unsafe(no_mangle)]
+static mut STOPPED: u32 = 0;
+
+/// Whether the run has ended.
+#[inline(always)]
+pub fn stopped() -> bool {
+    let stopped = &raw const STOPPED;
+    // SAFETY: a word that user space may set at any time.
+    unsafe { stopped.read_volatile() != 0 }
+}
+
+/// Where a record may be put together that is to be copied elsewhere.
+#[inline(always)]
+pub fn scratch<T: Plain>() -> Option<*mut T> {
+    Some(SCRATCH.get_ptr_mut(0)?.cast::<T>())
+}
 
 /// Adds one to a counter of this CPU.
 macro_rules! count {
@@ -66,6 +85,9 @@ pub fn count_unpaired() {
 /// `T` is [`RawVerdict`] or starts it.
 #[inline(always)]
 pub fn emit<T: Plain, C: EbpfContext>(ctx: &C, fill: impl FnOnce(*mut T)) {
+    if stopped() {
+        return;
+    }
     count!(produced);
     let handed_over = match reserve::<T>() {
         Some(record) => {
@@ -85,7 +107,7 @@ pub fn emit<T: Plain, C: EbpfContext>(ctx: &C, fill: impl FnOnce(*mut T)) {
 #[inline(always)]
 fn reserve<T: Plain>() -> Option<*mut T> {
     if config!(options) & USE_PERF != 0 {
-        return Some(SCRATCH.get_ptr_mut(0)?.cast::<T>());
+        return scratch::<T>();
     }
     // SAFETY: the map is a ring buffer.
     let record = unsafe { bpf_ringbuf_reserve(pointer(&EVENTS), size_of::<T>() as u64, 0) };
@@ -100,7 +122,7 @@ fn hand_over<T: Plain, C: EbpfContext>(ctx: &C, record: *mut T) -> bool {
             bpf_perf_event_output(
                 ctx.as_ptr(),
                 pointer(&PERF_EVENTS),
-                BPF_F_CURRENT_CPU as u64,
+                BPF_F_CURRENT_CPU,
                 record.cast::<c_void>(),
                 size_of::<T>() as u64,
             )

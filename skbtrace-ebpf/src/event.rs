@@ -21,11 +21,11 @@ use skbtrace_common::{
 use crate::{
     config,
     emit::emit,
-    frame::Frame,
+    frame::Returned,
     kernel::{binding, copy, has, read},
     offset,
     packet::{Headers, UNSET},
-    skb::{Skb, sock_protocol},
+    skb::{Details, Skb, sock_protocol},
 };
 
 /// Sets a field of a record. Volatile, because the compiler would turn neighbouring zeros into a
@@ -50,15 +50,17 @@ pub fn hop<C: EbpfContext>(ctx: &C, skb: &Skb) {
 
 /// A packet was copied.
 #[inline(always)]
-pub fn clone<C: EbpfContext>(ctx: &C, frame: &Frame) {
-    let Some(skb) = Skb::at(frame.skb) else {
+pub fn clone<C: EbpfContext>(ctx: &C, call: &Returned) {
+    let mut skb = Skb::new();
+    skb.address = call.skb();
+    if !skb.fill() {
         return;
-    };
+    }
     emit::<RawEvent, C>(ctx, |record| {
         begin(record, KIND_CLONE, skb.address);
         describe(record, &skb);
-        set!(record, other, frame.returned);
-        set!(record, caller, frame.caller);
+        set!(record, other, call.value);
+        set!(record, caller, call.caller());
     });
 }
 
@@ -102,13 +104,14 @@ pub fn describe(record: *mut RawEvent, skb: &Skb) {
 /// Length, type, mark, and the VLAN tag that the device took from the frame or will add.
 #[inline(always)]
 fn details(record: *mut RawEvent, skb: &Skb) -> u16 {
-    let Some(details) = skb.details() else {
+    let mut details = Details::new();
+    if !details.fill(skb) {
         set!(record, len, 0);
         set!(record, pkt_type, 0);
         set!(record, mark, 0);
         set!(record, vlan_tci, 0);
         return 0;
-    };
+    }
     set!(record, len, details.len());
     set!(record, pkt_type, details.pkt_type());
     set!(record, mark, details.mark());
@@ -148,7 +151,7 @@ fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
     let headers = Headers::find(skb);
     // SAFETY: a field of the record.
     let bytes = unsafe { (&raw mut (*record).packet).cast::<u8>() };
-    if headers.network == 0 || headers.protocol == 0 {
+    if headers.network == 0 {
         return socket(record, skb, bytes);
     }
     // Bytes before the buffer or behind its end may be read along; `captured` and `l2_len` say
@@ -173,7 +176,7 @@ fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
         }
     );
     set!(record, l2_len, l2_len as u16);
-    if !known {
+    if !known || headers.protocol == 0 {
         return 0;
     }
     if l2_len == 0 { HAS_L3 } else { HAS_L3 | HAS_L2 }

@@ -3,7 +3,7 @@
 //! Cheapest first: the process, then the mark, then where the packet is, then its bytes. A part
 //! that is not set is dead code that the verifier removes.
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use skbtrace_common::{
@@ -55,6 +55,15 @@ fn at<T>(_list: *const List<T>, first: *const T, index: usize) -> *const T {
     first.wrapping_add(index)
 }
 
+/// The same number, which the compiler takes for any other: it would unroll the loops, and the
+/// image is loaded once for each hook.
+#[inline(always)]
+fn opaque(mut number: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
 /// Whether any value of a list passes a test on its index.
 macro_rules! any {
     ($list:ident, |$index:ident| $test:expr) => {{
@@ -69,7 +78,7 @@ macro_rules! any {
                 found = true;
                 break;
             }
-            $index += 1;
+            $index = opaque($index + 1);
         }
         found
     }};
@@ -112,9 +121,18 @@ macro_rules! holds6 {
     };
 }
 
-/// Whether the filter accepts the packet.
+/// Whether the filter accepts the packet. Reads the packet's header positions when it needs them.
 #[inline(always)]
-pub fn accepts(skb: &Skb) -> bool {
+pub fn accepts(skb: &mut Skb) -> bool {
+    if active!(PID | MARK | IFACE | NETNS) && !accepts_surroundings(skb) {
+        return false;
+    }
+    !active!(PACKET) || (skb.fill() && accepts_packet(skb))
+}
+
+/// Everything that is not in the packet.
+#[inline(always)]
+fn accepts_surroundings(skb: &Skb) -> bool {
     if active!(PID) {
         let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
         if !holds!(pid, pid) {
@@ -129,10 +147,7 @@ pub fn accepts(skb: &Skb) -> bool {
             return false;
         }
     }
-    if active!(IFACE | NETNS) && !accepts_place(skb) {
-        return false;
-    }
-    !active!(PACKET) || accepts_packet(skb)
+    !active!(IFACE | NETNS) || accepts_place(skb)
 }
 
 #[inline(always)]
@@ -196,31 +211,42 @@ fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
 }
 
+/// What the filter looks at, found in one of several places and then compared in one.
+struct Facts {
+    /// Ethertype of the addresses: IPv4 or IPv6, in network order.
+    family: u16,
+    protocol: u8,
+    /// The transport header is in this packet: no fragment but the first has it.
+    whole: bool,
+    /// Where the transport header is in the kernel's memory; 0 when `words` holds its beginning.
+    transport: u64,
+    /// Addresses in network order; of IPv4 the first word.
+    src: MaybeUninit<[u32; 4]>,
+    dst: MaybeUninit<[u32; 4]>,
+    /// First eight bytes of the transport header.
+    words: MaybeUninit<[u16; 4]>,
+}
+
 #[inline(always)]
 fn accepts_packet(skb: &Skb) -> bool {
+    let mut facts = Facts {
+        family: IPV4,
+        protocol: 0,
+        whole: true,
+        transport: 0,
+        src: MaybeUninit::uninit(),
+        dst: MaybeUninit::uninit(),
+        words: MaybeUninit::uninit(),
+    };
     let headers = Headers::find(skb);
-    match headers.protocol {
-        IPV4 => accepts_ipv4(headers.address()),
-        IPV6 => accepts_ipv6(headers.address()),
-        ARP => accepts_arp(headers.address()),
-        0 => accepts_sock(skb),
+    let found = match headers.protocol {
+        IPV4 => facts.take_ipv4(headers.address()),
+        IPV6 => facts.take_ipv6(headers.address()),
+        ARP => facts.take_arp(headers.address()),
+        0 => facts.take_sock(skb),
         _ => false,
-    }
-}
-
-#[inline(always)]
-fn accepts_addresses4(src: u32, dst: u32) -> bool {
-    (!active!(HOST) || holds4!(host4, src) || holds4!(host4, dst))
-        && (!active!(SRC) || holds4!(src4, src))
-        && (!active!(DST) || holds4!(dst4, dst))
-}
-
-/// Pointers to the four words of each address.
-#[inline(always)]
-fn accepts_addresses6(src: *const u32, dst: *const u32) -> bool {
-    (!active!(HOST) || holds6!(host6, src) || holds6!(host6, dst))
-        && (!active!(SRC) || holds6!(src6, src))
-        && (!active!(DST) || holds6!(dst6, dst))
+    };
+    found && facts.accepts_addresses() && (!active!(TRANSPORT) || facts.accepts_transport())
 }
 
 /// An IPv4 header without options and the first eight bytes behind it.
@@ -236,102 +262,7 @@ struct Ipv4 {
     checksum: u16,
     src: u32,
     dst: u32,
-    transport: [u16; 4],
-}
-
-#[inline(always)]
-fn accepts_ipv4(address: u64) -> bool {
-    let mut header = MaybeUninit::<Ipv4>::uninit();
-    let header = header.as_mut_ptr();
-    // SAFETY: the buffer is an Ipv4.
-    if !unsafe { copy(header.cast::<u8>(), size_of::<Ipv4>() as u32, address) } {
-        return false;
-    }
-    // SAFETY: filled by the read.
-    let header = unsafe { &*header };
-    if !accepts_addresses4(header.src, header.dst) {
-        return false;
-    }
-    if !active!(TRANSPORT) {
-        return true;
-    }
-    let transport = Transport {
-        protocol: header.protocol,
-        whole: header.fragment & 0x1fff_u16.to_be() == 0,
-    };
-    if header.version_ihl == 0x45 {
-        transport.accepted(&raw const header.transport)
-    } else {
-        let length = u64::from(header.version_ihl & 0xf) * 4;
-        transport.accepted_at(address + length)
-    }
-}
-
-/// What the transport part of the filter looks at.
-struct Transport {
-    protocol: u8,
-    /// The transport header is in this packet: no fragment but the first has it.
-    whole: bool,
-}
-
-impl Transport {
-    /// With the transport header at a kernel address.
-    #[inline(always)]
-    fn accepted_at(&self, address: u64) -> bool {
-        let mut words = MaybeUninit::<[u16; 4]>::uninit();
-        let words = words.as_mut_ptr();
-        if active!(PORT | SPORT | DPORT | ICMPID) {
-            // SAFETY: the buffer has eight bytes.
-            if !unsafe { copy(words.cast::<u8>(), 8, address) } {
-                return false;
-            }
-        }
-        self.accepted(words)
-    }
-
-    /// With the first eight bytes of the transport header.
-    #[inline(always)]
-    fn accepted(&self, words: *const [u16; 4]) -> bool {
-        if active!(PROTO) && !holds!(proto, u16::from(self.protocol)) {
-            return false;
-        }
-        let words = words.cast::<u16>();
-        if active!(PORT | SPORT | DPORT) {
-            if !self.whole || !matches!(self.protocol, TCP | UDP | SCTP | UDPLITE) {
-                return false;
-            }
-            // SAFETY: filled when a port is asked for.
-            let (sport, dport) = unsafe {
-                (
-                    u16::from_be(words.read()),
-                    u16::from_be(words.add(1).read()),
-                )
-            };
-            if !accepts_ports(sport, dport) {
-                return false;
-            }
-        }
-        if active!(ICMPID) {
-            // SAFETY: filled when an identifier is asked for.
-            let (kind, id) =
-                unsafe { (words.cast::<u8>().read(), u16::from_be(words.add(2).read())) };
-            let echo = match self.protocol {
-                // Echo reply and request, timestamp request and reply (RFC 792).
-                ICMP => matches!(kind, 0 | 8 | 13 | 14),
-                ICMPV6 => matches!(kind, 128 | 129),
-                _ => false,
-            };
-            return self.whole && echo && holds!(icmpid, id);
-        }
-        true
-    }
-}
-
-#[inline(always)]
-fn accepts_ports(sport: u16, dport: u16) -> bool {
-    (!active!(PORT) || holds!(port, sport) || holds!(port, dport))
-        && (!active!(SPORT) || holds!(sport, sport))
-        && (!active!(DPORT) || holds!(dport, dport))
+    transport: [u32; 2],
 }
 
 /// An IPv6 header.
@@ -343,60 +274,6 @@ struct Ipv6 {
     hops: u8,
     src: [u32; 4],
     dst: [u32; 4],
-}
-
-/// Extension headers walked before the filter gives up on a packet.
-const EXTENSIONS: usize = 6;
-
-#[inline(always)]
-fn accepts_ipv6(address: u64) -> bool {
-    let mut header = MaybeUninit::<Ipv6>::uninit();
-    let header = header.as_mut_ptr();
-    // SAFETY: the buffer is an Ipv6.
-    if !unsafe { copy(header.cast::<u8>(), size_of::<Ipv6>() as u32, address) } {
-        return false;
-    }
-    // SAFETY: filled by the read.
-    let header = unsafe { &*header };
-    if !accepts_addresses6(header.src.as_ptr(), header.dst.as_ptr()) {
-        return false;
-    }
-    if !active!(TRANSPORT) {
-        return true;
-    }
-    let mut transport = Transport {
-        protocol: header.next,
-        whole: true,
-    };
-    let mut at = address + size_of::<Ipv6>() as u64;
-    for _ in 0..EXTENSIONS {
-        let length = match transport.protocol {
-            // Hop-by-hop, routing, destination options: length in units of eight bytes.
-            0 | 43 | 60 => {
-                let length = read::<u8>(at + 1).unwrap_or(0);
-                (u64::from(length) + 1) * 8
-            }
-            // Fragment header.
-            44 => {
-                let offset = read::<u16>(at + 2).unwrap_or(0);
-                transport.whole = offset & 0xfff8_u16.to_be() == 0;
-                8
-            }
-            // Authentication header: length in units of four bytes, less two.
-            51 => {
-                let length = read::<u8>(at + 1).unwrap_or(0);
-                (u64::from(length) + 2) * 4
-            }
-            _ => break,
-        };
-        let next = read::<u8>(at).unwrap_or(59);
-        at += length;
-        transport.protocol = next;
-        if !transport.whole {
-            break;
-        }
-    }
-    transport.accepted_at(at)
 }
 
 /// An ARP message about IPv4 over Ethernet; words of two bytes, since the addresses are unaligned.
@@ -412,71 +289,267 @@ struct Arp {
     target: [u16; 2],
 }
 
-#[inline(always)]
-fn accepts_arp(address: u64) -> bool {
-    if active!(TRANSPORT) {
-        return false;
-    }
-    let mut header = MaybeUninit::<Arp>::uninit();
-    let header = header.as_mut_ptr();
-    // SAFETY: the buffer is an Arp.
-    if !unsafe { copy(header.cast::<u8>(), size_of::<Arp>() as u32, address) } {
-        return false;
-    }
-    // SAFETY: filled by the read.
-    let header = unsafe { &*header };
-    if header.lengths != 0x0604_u16.to_be() {
-        return false;
-    }
-    let word = |halves: &[u16; 2]| u32::from(halves[0]) | u32::from(halves[1]) << 16;
-    accepts_addresses4(word(&header.sender), word(&header.target))
-}
+/// Extension headers walked before the filter gives up on a packet.
+const EXTENSIONS: usize = 6;
 
-/// A packet without a network header, on its way out of its socket: the socket's tuple decides.
-#[inline(always)]
-fn accepts_sock(skb: &Skb) -> bool {
-    let sk = skb.sk();
-    if sk == 0 || skb.network_header() != 0 || !has(offset!(sock_family)) {
-        return false;
-    }
-    let family = read::<u16>(sk + offset!(sock_family)).unwrap_or(0);
-    let mut pair = MaybeUninit::<[u32; 8]>::uninit();
-    let pair = pair.as_mut_ptr().cast::<u32>();
-    let mut mapped = false;
-    if family == AF_INET6 {
-        let (saddr, daddr) = (sk + offset!(sock_saddr6), sk + offset!(sock_daddr6));
-        // SAFETY: each half has sixteen bytes.
-        let known = unsafe {
-            copy(pair.cast::<u8>(), 16, saddr) && copy(pair.add(4).cast::<u8>(), 16, daddr)
-        };
-        if !known {
+/// A header of type `$type` at a kernel address, or `return false`.
+macro_rules! read_header {
+    ($type:ty, $address:expr) => {{
+        let mut header = MaybeUninit::<$type>::uninit();
+        let header = header.as_mut_ptr();
+        // SAFETY: the buffer is of the type.
+        if !unsafe { copy(header.cast::<u8>(), size_of::<$type>() as u32, $address) } {
             return false;
         }
+        header
+    }};
+}
+
+/// A field of a header that was read.
+macro_rules! get {
+    ($header:expr, $($field:tt)+) => {
         // SAFETY: filled by the read.
-        let (first, second, third) =
-            unsafe { (pair.add(4).read(), pair.add(5).read(), pair.add(6).read()) };
-        // A dual-stack socket speaking IPv4 has the peer ::ffff:a.b.c.d and both IPv4 fields set.
-        mapped = first == 0 && second == 0 && third == 0xffff_u32.to_be();
-    }
-    let accepted = if family == AF_INET || mapped {
-        let src = read::<u32>(sk + offset!(sock_saddr)).unwrap_or(0);
-        let dst = read::<u32>(sk + offset!(sock_daddr)).unwrap_or(0);
-        accepts_addresses4(src, dst)
-    } else {
-        // SAFETY: within the buffer.
-        family == AF_INET6 && accepts_addresses6(pair, unsafe { pair.add(4) })
+        unsafe { (&raw const (*$header).$($field)+).read() }
     };
-    if !accepted || !active!(TRANSPORT) {
-        return accepted;
+}
+
+/// Address of a field of a header that was read.
+macro_rules! address_of {
+    ($header:expr, $field:ident) => {
+        // SAFETY: within the buffer.
+        unsafe { &raw const (*$header).$field }
+    };
+}
+
+/// Word by word: the compiler would call a byte loop.
+#[inline(always)]
+fn set_address6(to: &mut MaybeUninit<[u32; 4]>, from: *const [u32; 4]) {
+    let (to, from) = (to.as_mut_ptr().cast::<u32>(), from.cast::<u32>());
+    // SAFETY: four words each.
+    unsafe {
+        to.write(from.read());
+        to.add(1).write(from.add(1).read());
+        to.add(2).write(from.add(2).read());
+        to.add(3).write(from.add(3).read());
     }
-    let protocol = sock_protocol(sk);
-    if active!(ICMPID) || (active!(PROTO) && !holds!(proto, protocol)) {
-        return false;
+}
+
+impl Facts {
+    #[inline(always)]
+    fn take_ipv4(&mut self, address: u64) -> bool {
+        let mut header = MaybeUninit::<Ipv4>::uninit();
+        let header = header.as_mut_ptr();
+        let size = if active!(PORT | SPORT | DPORT | ICMPID) {
+            size_of::<Ipv4>()
+        } else {
+            offset_of!(Ipv4, transport)
+        };
+        // SAFETY: the buffer is an Ipv4.
+        if !unsafe { copy(header.cast::<u8>(), size as u32, address) } {
+            return false;
+        }
+        self.set_addresses4(get!(header, src), get!(header, dst));
+        self.protocol = get!(header, protocol);
+        self.whole = get!(header, fragment) & 0x1fff_u16.to_be() == 0;
+        let length = u64::from(get!(header, version_ihl) & 0xf) * 4;
+        if !active!(PORT | SPORT | DPORT | ICMPID) {
+            return true;
+        }
+        if length == 20 {
+            self.set_words(get!(header, transport[0]), get!(header, transport[1]));
+        } else {
+            self.transport = address + length;
+        }
+        true
     }
-    if active!(PORT | SPORT | DPORT) {
-        let sport = read::<u16>(sk + offset!(sock_num)).unwrap_or(0);
-        let dport = u16::from_be(read::<u16>(sk + offset!(sock_dport)).unwrap_or(0));
-        return accepts_ports(sport, dport);
+
+    #[inline(always)]
+    fn take_ipv6(&mut self, address: u64) -> bool {
+        let header = read_header!(Ipv6, address);
+        self.family = IPV6;
+        self.protocol = get!(header, next);
+        self.transport = address + size_of::<Ipv6>() as u64;
+        set_address6(&mut self.src, address_of!(header, src));
+        set_address6(&mut self.dst, address_of!(header, dst));
+        if active!(TRANSPORT) {
+            self.skip_extensions();
+        }
+        true
     }
-    true
+
+    #[inline(always)]
+    fn skip_extensions(&mut self) {
+        let mut walked = 0;
+        while walked < EXTENSIONS {
+            walked = opaque(walked + 1);
+            let at = self.transport;
+            let length = match self.protocol {
+                // Hop-by-hop, routing, destination options: length in units of eight bytes.
+                0 | 43 | 60 => {
+                    let length = read::<u8>(at + 1).unwrap_or(0);
+                    (u64::from(length) + 1) * 8
+                }
+                // Fragment header.
+                44 => {
+                    let offset = read::<u16>(at + 2).unwrap_or(0);
+                    self.whole = offset & 0xfff8_u16.to_be() == 0;
+                    8
+                }
+                // Authentication header: length in units of four bytes, less two.
+                51 => {
+                    let length = read::<u8>(at + 1).unwrap_or(0);
+                    (u64::from(length) + 2) * 4
+                }
+                _ => break,
+            };
+            // 59 is "no next header".
+            self.protocol = read::<u8>(at).unwrap_or(59);
+            self.transport = at + length;
+            if !self.whole {
+                break;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_arp(&mut self, address: u64) -> bool {
+        if active!(TRANSPORT) {
+            return false;
+        }
+        let header = read_header!(Arp, address);
+        let word = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
+        self.set_addresses4(
+            word(get!(header, sender[0]), get!(header, sender[1])),
+            word(get!(header, target[0]), get!(header, target[1])),
+        );
+        get!(header, lengths) == 0x0604_u16.to_be()
+    }
+
+    /// A packet without a network header, on its way out of its socket: the socket's tuple
+    /// decides.
+    #[inline(always)]
+    fn take_sock(&mut self, skb: &Skb) -> bool {
+        let sk = skb.sk();
+        if sk == 0 || skb.network_header() != 0 || !has(offset!(sock_family)) {
+            return false;
+        }
+        match read::<u16>(sk + offset!(sock_family)) {
+            Some(AF_INET) => {}
+            Some(AF_INET6) => {
+                let (saddr, daddr) = (sk + offset!(sock_saddr6), sk + offset!(sock_daddr6));
+                let (src, dst) = (self.src.as_mut_ptr(), self.dst.as_mut_ptr());
+                // SAFETY: sixteen bytes each.
+                let known = unsafe {
+                    copy(src.cast::<u8>(), 16, saddr) && copy(dst.cast::<u8>(), 16, daddr)
+                };
+                if !known {
+                    return false;
+                }
+                let word = dst.cast::<u32>();
+                // SAFETY: filled by the read.
+                let (first, second, third) =
+                    unsafe { (word.read(), word.add(1).read(), word.add(2).read()) };
+                // A dual-stack socket speaking IPv4 has the peer ::ffff:a.b.c.d, and both IPv4
+                // fields set.
+                if first != 0 || second != 0 || third != 0xffff_u32.to_be() {
+                    self.family = IPV6;
+                }
+            }
+            _ => return false,
+        }
+        if self.family == IPV4 {
+            self.set_addresses4(
+                read::<u32>(sk + offset!(sock_saddr)).unwrap_or(0),
+                read::<u32>(sk + offset!(sock_daddr)).unwrap_or(0),
+            );
+        }
+        self.protocol = sock_protocol(sk) as u8;
+        let sport = read::<u16>(sk + offset!(sock_num)).unwrap_or(0).to_be();
+        let dport = read::<u16>(sk + offset!(sock_dport)).unwrap_or(0);
+        self.set_words(u32::from(sport) | u32::from(dport) << 16, 0);
+        true
+    }
+
+    #[inline(always)]
+    fn set_words(&mut self, first: u32, second: u32) {
+        let words = self.words.as_mut_ptr().cast::<u32>();
+        // SAFETY: eight bytes, two words.
+        unsafe {
+            words.write(first);
+            words.add(1).write(second);
+        }
+    }
+
+    #[inline(always)]
+    fn set_addresses4(&mut self, src: u32, dst: u32) {
+        // SAFETY: the first of four words each.
+        unsafe {
+            self.src.as_mut_ptr().cast::<u32>().write(src);
+            self.dst.as_mut_ptr().cast::<u32>().write(dst);
+        }
+    }
+
+    #[inline(always)]
+    fn accepts_addresses(&self) -> bool {
+        let (src, dst) = (
+            self.src.as_ptr().cast::<u32>(),
+            self.dst.as_ptr().cast::<u32>(),
+        );
+        if self.family == IPV4 {
+            // SAFETY: set by whoever found the packet to be IPv4.
+            let (src, dst) = unsafe { (src.read(), dst.read()) };
+            (!active!(HOST) || holds4!(host4, src) || holds4!(host4, dst))
+                && (!active!(SRC) || holds4!(src4, src))
+                && (!active!(DST) || holds4!(dst4, dst))
+        } else {
+            (!active!(HOST) || holds6!(host6, src) || holds6!(host6, dst))
+                && (!active!(SRC) || holds6!(src6, src))
+                && (!active!(DST) || holds6!(dst6, dst))
+        }
+    }
+
+    #[inline(always)]
+    fn accepts_transport(&mut self) -> bool {
+        if active!(PROTO) && !holds!(proto, u16::from(self.protocol)) {
+            return false;
+        }
+        if !active!(PORT | SPORT | DPORT | ICMPID) {
+            return true;
+        }
+        let words = self.words.as_mut_ptr();
+        if self.transport != 0 {
+            // SAFETY: eight bytes.
+            if !unsafe { copy(words.cast::<u8>(), 8, self.transport) } {
+                return false;
+            }
+        }
+        let words = words.cast::<u16>();
+        // SAFETY: filled from the header at the latest by the read above.
+        let (first, second, third) =
+            unsafe { (words.read(), words.add(1).read(), words.add(2).read()) };
+        if active!(PORT | SPORT | DPORT) {
+            let has_ports = matches!(self.protocol, TCP | UDP | SCTP | UDPLITE);
+            if !self.whole || !has_ports {
+                return false;
+            }
+            let (sport, dport) = (u16::from_be(first), u16::from_be(second));
+            let accepted = (!active!(PORT) || holds!(port, sport) || holds!(port, dport))
+                && (!active!(SPORT) || holds!(sport, sport))
+                && (!active!(DPORT) || holds!(dport, dport));
+            if !accepted {
+                return false;
+            }
+        }
+        if active!(ICMPID) {
+            let kind = first as u8;
+            let echo = match self.protocol {
+                // Echo reply and request, timestamp request and reply (RFC 792).
+                ICMP => matches!(kind, 0 | 8 | 13 | 14),
+                ICMPV6 => matches!(kind, 128 | 129),
+                _ => false,
+            };
+            return self.whole && echo && holds!(icmpid, u16::from_be(third));
+        }
+        true
+    }
 }

@@ -4,38 +4,56 @@
 //! that address, whichever task, interrupt or nesting they belong to; keyed by process, calls
 //! would be mixed up whenever a softirq interrupts one.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{EbpfContext as _, macros::map, maps::HashMap, programs::ProbeContext};
 use aya_log_ebpf::debug;
 
+use skbtrace_common::{
+    Plain,
+    record::{RawEvent, RawVerdict},
+};
+
 use crate::{
-    emit,
-    event::set,
+    emit::{self, scratch},
+    event::{describe, set},
     kernel::{Registers, binding, read},
+    offset,
     skb::Skb,
 };
 
-/// What a call was given and, at its end, what it returned.
+/// What a call was given.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Frame {
     /// The packet.
     pub skb: u64,
-    /// Where the function returns to.
+    /// Where the function returns to; 0 when nobody asks.
     pub caller: u64,
     /// The `nf_hook_state`, or 0.
     pub state: u64,
     /// The table or chain, or 0.
     pub table: u64,
-    /// The returned value; unset until the return.
-    pub returned: u64,
+    /// Tables: the packet as it came in, for it may be gone at the return.
+    pub event: RawEvent,
 }
+
+// SAFETY: repr(C), integers and a Plain, no padding.
+unsafe impl Plain for Frame {}
+
+// A frame is put together where a verdict would be.
+const _: () = assert!(size_of::<Frame>() <= size_of::<RawVerdict>());
 
 /// Calls in progress by the address of their return address. A return that the kernel missed
 /// leaves its entry behind until a call at the same depth of the same stack replaces it.
 #[map]
-static FRAMES: HashMap<u64, Frame> = HashMap::with_max_entries(4096, 0);
+static FRAMES: HashMap<u64, Frame> = HashMap::with_max_entries(1024, 0);
+
+/// A call that has returned.
+pub struct Returned {
+    frame: *const Frame,
+    key: u64,
+    /// What the function returned.
+    pub value: u64,
+}
 
 /// Remembers the call of a function that copies a packet.
 #[inline(always)]
@@ -43,7 +61,13 @@ pub fn enter_clone(ctx: &ProbeContext, skb: &Skb) {
     // The return address is still the caller's: user space attaches the return hook first, and
     // the kernel runs the newer of two kprobes on one function first.
     let sp = Registers::new(ctx.as_ptr()).sp();
-    enter(ctx, skb, read::<u64>(sp).unwrap_or(0), 0, 0);
+    let caller = read::<u64>(sp).unwrap_or(0);
+    enter(ctx, |frame| {
+        set!(frame, skb, skb.address);
+        set!(frame, caller, caller);
+        set!(frame, state, 0);
+        set!(frame, table, 0);
+    });
 }
 
 /// Remembers the call of a walk through a netfilter table.
@@ -53,24 +77,29 @@ pub fn enter_table(ctx: &ProbeContext, skb: &Skb) {
     let binding = binding();
     let state = if binding.is_pktinfo() {
         let pktinfo = registers.arg(binding.position());
-        read::<u64>(pktinfo + crate::offset!(nft_pktinfo_state)).unwrap_or(0)
+        read::<u64>(pktinfo + offset!(nft_pktinfo_state)).unwrap_or(0)
     } else {
         registers.arg(binding.state())
     };
-    enter(ctx, skb, 0, state, registers.arg(binding.table()));
+    enter(ctx, |frame| {
+        set!(frame, skb, skb.address);
+        set!(frame, caller, 0);
+        set!(frame, state, state);
+        set!(frame, table, registers.arg(binding.table()));
+        // SAFETY: a field of the frame.
+        let event = unsafe { &raw mut (*frame).event };
+        describe(event, skb);
+    });
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, skb: &Skb, caller: u64, state: u64, table: u64) {
+fn enter(ctx: &ProbeContext, fill: impl FnOnce(*mut Frame)) {
+    let Some(frame) = scratch::<Frame>() else {
+        return;
+    };
+    fill(frame);
     let key = Registers::new(ctx.as_ptr()).sp();
-    let mut frame = MaybeUninit::<Frame>::uninit();
-    let frame = frame.as_mut_ptr();
-    set!(frame, skb, skb.address);
-    set!(frame, caller, caller);
-    set!(frame, state, state);
-    set!(frame, table, table);
-    set!(frame, returned, 0);
-    // SAFETY: every field was just written.
+    // SAFETY: an element of a per-CPU map; what is not filled in is left over and never read.
     let frame = unsafe { &*frame };
     if FRAMES.insert(key, frame, 0).is_err() {
         emit::count_unpaired();
@@ -78,21 +107,46 @@ fn enter(ctx: &ProbeContext, skb: &Skb, caller: u64, state: u64, table: u64) {
     }
 }
 
-/// Takes the call that returns, when its packet matched.
+/// The call that returns, when its packet matched.
 #[inline(always)]
-pub fn leave(registers: &Registers) -> Option<Frame> {
+pub fn leave(registers: &Registers) -> Option<Returned> {
     let key = registers.sp() - size_of::<u64>() as u64;
-    // SAFETY: entries are only removed here, by the one return of the one call.
-    let entry = FRAMES.get_ptr(key)?;
-    // SAFETY: as above; the element stays valid while this program runs.
-    let entry = unsafe { &*entry };
-    let frame = Frame {
-        skb: entry.skb,
-        caller: entry.caller,
-        state: entry.state,
-        table: entry.table,
-        returned: registers.ret(),
+    Some(Returned {
+        frame: FRAMES.get_ptr(key)?,
+        key,
+        value: registers.ret(),
+    })
+}
+
+/// A field of a call that has returned.
+macro_rules! field {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        #[inline(always)]
+        pub fn $name(&self) -> u64 {
+            // SAFETY: an element of the map, which only `forget` removes.
+            unsafe { (&raw const (*self.frame).$name).read() }
+        }
     };
-    let _ = FRAMES.remove(key);
-    Some(frame)
+}
+
+impl Returned {
+    field!(skb, "The packet.");
+    field!(caller, "Where the function returned to.");
+    field!(state, "The `nf_hook_state`, or 0.");
+    field!(table, "The table or chain, or 0.");
+
+    /// Address of the packet as it came in.
+    #[inline(always)]
+    pub fn event(&self) -> u64 {
+        // SAFETY: a field of an element of the map.
+        let event = unsafe { &raw const (*self.frame).event };
+        event as u64
+    }
+
+    /// Forgets the call.
+    #[inline(always)]
+    pub fn forget(self) {
+        let _ = FRAMES.remove(self.key);
+    }
 }

@@ -4,8 +4,9 @@
 //! before loading ([`kernel::binding`]), and everything else from the frozen configuration. The
 //! verifier knows both and removes what a run does not need.
 //!
-//! **Invariant:** a packet that the filter rejects is read twice at most (once its `sk_buff`, once
-//! its headers), and costs no map access.
+//! **Invariant:** an ordinary packet (an IP header without options, no VLAN tag in the frame) that
+//! the filter rejects by its addresses, protocol or ports is read twice, once its `sk_buff` and
+//! once its headers, and costs no map access.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -25,12 +26,15 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 
+use skbtrace_common::config::PACKET;
+
 use crate::{kernel::Registers, skb::Skb};
 
 /// A packet at a function's entry.
 #[kprobe]
 pub fn hop(ctx: ProbeContext) -> u32 {
-    if let Some(skb) = matching(&ctx) {
+    let mut skb = Skb::new();
+    if matches(&ctx, &mut skb) {
         event::hop(&ctx, &skb);
     }
     0
@@ -39,7 +43,8 @@ pub fn hop(ctx: ProbeContext) -> u32 {
 /// The entry of a function that copies a packet.
 #[kprobe]
 pub fn clone_enter(ctx: ProbeContext) -> u32 {
-    if let Some(skb) = matching(&ctx) {
+    let mut skb = Skb::new();
+    if matches(&ctx, &mut skb) {
         frame::enter_clone(&ctx, &skb);
     }
     0
@@ -48,8 +53,9 @@ pub fn clone_enter(ctx: ProbeContext) -> u32 {
 /// Its return: the copy is known.
 #[kretprobe]
 pub fn clone_exit(ctx: RetProbeContext) -> u32 {
-    if let Some(frame) = frame::leave(&Registers::new(ctx.as_ptr())) {
-        event::clone(&ctx, &frame);
+    if let Some(call) = frame::leave(&Registers::new(ctx.as_ptr())) {
+        event::clone(&ctx, &call);
+        call.forget();
     }
     0
 }
@@ -57,7 +63,8 @@ pub fn clone_exit(ctx: RetProbeContext) -> u32 {
 /// The entry of a walk through a netfilter table.
 #[kprobe]
 pub fn table_enter(ctx: ProbeContext) -> u32 {
-    if let Some(skb) = matching(&ctx) {
+    let mut skb = Skb::new();
+    if matches(&ctx, &mut skb) {
         frame::enter_table(&ctx, &skb);
     }
     0
@@ -66,18 +73,21 @@ pub fn table_enter(ctx: ProbeContext) -> u32 {
 /// Its return: the verdict is known.
 #[kretprobe]
 pub fn table_exit(ctx: RetProbeContext) -> u32 {
-    if let Some(frame) = frame::leave(&Registers::new(ctx.as_ptr())) {
-        verdict::emit(&ctx, &frame);
+    if let Some(call) = frame::leave(&Registers::new(ctx.as_ptr())) {
+        verdict::emit(&ctx, &call);
+        call.forget();
     }
     0
 }
 
-/// The packet the function was called with, when the filter accepts it.
+/// Finds the packet the function was called with; whether the filter accepts it. Its header
+/// positions are known then.
 #[inline(always)]
-fn matching(ctx: &ProbeContext) -> Option<Skb> {
+fn matches(ctx: &ProbeContext, skb: &mut Skb) -> bool {
     emit::count_hit();
-    let skb = Skb::of_call(&Registers::new(ctx.as_ptr()), kernel::binding())?;
-    filter::accepts(&skb).then_some(skb)
+    skb.find(&Registers::new(ctx.as_ptr()), kernel::binding())
+        && filter::accepts(skb)
+        && (config!(active) & PACKET != 0 || skb.fill())
 }
 
 #[cfg(not(test))]

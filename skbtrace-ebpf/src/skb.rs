@@ -39,32 +39,42 @@ macro_rules! in_window {
 }
 
 impl Skb {
-    /// The packet a function was called with.
+    /// A packet at an address that is not known yet. Made where it is used and filled in place:
+    /// moved, its window would be copied.
     #[inline(always)]
-    pub fn of_call(registers: &Registers, binding: Binding) -> Option<Self> {
-        let argument = registers.arg(binding.position());
-        let address = if binding.is_pointer() {
-            read::<u64>(argument)?
-        } else if binding.is_pktinfo() {
-            read::<u64>(argument + offset!(nft_pktinfo_skb))?
-        } else {
-            argument
-        };
-        Self::at(address)
+    pub const fn new() -> Self {
+        Self {
+            address: 0,
+            window: MaybeUninit::uninit(),
+        }
     }
 
-    /// The packet at an address.
+    /// Finds the packet a function was called with.
     #[inline(always)]
-    pub fn at(address: u64) -> Option<Self> {
-        let mut skb = Self {
-            address,
-            window: MaybeUninit::uninit(),
+    pub fn find(&mut self, registers: &Registers, binding: Binding) -> bool {
+        let argument = registers.arg(binding.position());
+        let address = if binding.is_pointer() {
+            read::<u64>(argument)
+        } else if binding.is_pktinfo() {
+            read::<u64>(argument + offset!(nft_pktinfo_skb))
+        } else {
+            Some(argument)
         };
-        let to = skb.window.as_mut_ptr().cast::<u8>();
-        let from = address + offset!(skb_window);
-        // SAFETY: the window has WINDOW bytes.
-        let filled = unsafe { kernel::copy(to, WINDOW as u32, from) };
-        filled.then_some(skb)
+        let Some(address) = address else {
+            return false;
+        };
+        self.address = address;
+        true
+    }
+
+    /// Reads the header positions.
+    #[inline(always)]
+    pub fn fill(&mut self) -> bool {
+        let to = self.window.as_mut_ptr().cast::<u8>();
+        let from = self.address + offset!(skb_window);
+        let size = u32::from(config!(layout.skb_window_size));
+        // SAFETY: the window has WINDOW bytes, and user space checks that the size is no larger.
+        unsafe { kernel::copy(to, size, from) }
     }
 
     /// `head`, the start of the buffer.
@@ -147,22 +157,26 @@ impl Skb {
         };
         net.map_or(0, netns_inode)
     }
-
-    /// The rest, or nothing when the packet cannot be read.
-    #[inline(always)]
-    pub fn details(&self) -> Option<Details> {
-        let mut details = Details {
-            window: MaybeUninit::uninit(),
-        };
-        let to = details.window.as_mut_ptr().cast::<u8>();
-        let from = self.address + offset!(skb_details);
-        // SAFETY: the window has DETAILS bytes.
-        let filled = unsafe { kernel::copy(to, DETAILS as u32, from) };
-        filled.then_some(details)
-    }
 }
 
 impl Details {
+    /// Nothing known yet; made where it is used, like [`Skb::new`].
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self {
+            window: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Reads them.
+    #[inline(always)]
+    pub fn fill(&mut self, skb: &Skb) -> bool {
+        let to = self.window.as_mut_ptr().cast::<u8>();
+        let from = skb.address + offset!(skb_details);
+        // SAFETY: the window has DETAILS bytes.
+        unsafe { kernel::copy(to, DETAILS as u32, from) }
+    }
+
     /// `len`.
     #[inline(always)]
     pub fn len(&self) -> u32 {

@@ -9,8 +9,8 @@ use skbtrace_common::{
 use crate::{
     emit::emit as hand_over,
     event::{begin, describe, set},
-    frame::Frame,
-    kernel::{binding, copy_str, has, read},
+    frame::Returned,
+    kernel::{binding, copy, copy_str, has, read},
     offset,
     skb::{Skb, netns_inode},
 };
@@ -22,41 +22,40 @@ const VERDICT_MASK: u64 = 0xff;
 
 /// A table's walk has returned.
 #[inline(always)]
-pub fn emit<C: EbpfContext>(ctx: &C, frame: &Frame) {
+pub fn emit<C: EbpfContext>(ctx: &C, call: &Returned) {
     hand_over::<RawVerdict, C>(ctx, |record| {
         // SAFETY: a field of the record.
         let event = unsafe { &raw mut (*record).event };
-        begin(event, KIND_VERDICT, frame.skb);
-        set!(event, verdict, frame.returned as u32);
-        let verdict = frame.returned & VERDICT_MASK;
-        let skb = if verdict == STOLEN || verdict == QUEUE {
-            None
+        let verdict = call.value & VERDICT_MASK;
+        let mut skb = Skb::new();
+        skb.address = call.skb();
+        if verdict != STOLEN && verdict != QUEUE && skb.fill() {
+            describe(event, &skb);
         } else {
-            Skb::at(frame.skb)
-        };
-        match skb {
-            Some(skb) => describe(event, &skb),
-            None => gone(event),
+            as_it_came_in(event, call);
         }
-        state(record, frame.state);
-        names(record, frame.table);
+        begin(event, KIND_VERDICT, call.skb());
+        set!(event, verdict, call.value as u32);
+        state(record, call.state());
+        names(record, call.table());
     });
 }
 
-/// The packet belongs to somebody else by now.
+/// The packet belongs to somebody else by now, or to nobody: since 6.7 nftables frees what it
+/// drops and says NF_STOLEN (NF_DROP_REASON, include/linux/netfilter.h).
 #[inline(always)]
-fn gone(event: *mut RawEvent) {
-    set!(event, head, 0);
-    set!(event, pkt_type, 0);
-    set!(event, captured, 0);
-    set!(event, netns, 0);
-    set!(event, ifindex, 0);
-    set!(event, len, 0);
-    set!(event, mark, 0);
-    set!(event, protocol, 0);
-    set!(event, vlan_tci, 0);
-    set!(event, l2_len, 0);
-    set!(event, flags, GONE);
+fn as_it_came_in(event: *mut RawEvent, call: &Returned) {
+    // SAFETY: the record's event and the frame's are of the same size.
+    let copied = unsafe {
+        copy(
+            event.cast::<u8>(),
+            size_of::<RawEvent>() as u32,
+            call.event(),
+        )
+    };
+    // SAFETY: a field of the record.
+    let flags = unsafe { (&raw const (*event).flags).read() };
+    set!(event, flags, if copied { flags | GONE } else { GONE });
 }
 
 /// Hook and family from the `nf_hook_state`, and the netns where the packet could not tell.

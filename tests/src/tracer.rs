@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::row::Row;
-use crate::wait::{self, LONG};
+use crate::wait::{self, LONG, SOON};
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
@@ -186,15 +186,15 @@ impl Tracer {
 
     /// Waits for it to end by itself.
     pub fn finish(self) -> Result<Outcome> {
-        let mut outcome = self.finish_unparsed()?;
+        let mut outcome = self.finish_unparsed(LONG)?;
         outcome.parse()?;
         Ok(outcome)
     }
 
-    fn finish_unparsed(mut self) -> Result<Outcome> {
+    fn finish_unparsed(mut self, limit: Duration) -> Result<Outcome> {
         let start = Instant::now();
         let status = self
-            .wait_end()
+            .wait_end_within(limit)
             .with_context(|| format!("skbtrace's stderr:\n{}", self.stderr.now().join("\n")))?;
         let took = start.elapsed();
         Ok(Outcome {
@@ -208,8 +208,12 @@ impl Tracer {
 
     /// Waits for it to end and yields the status alone.
     pub fn wait_end(&mut self) -> Result<ExitStatus> {
+        self.wait_end_within(LONG)
+    }
+
+    fn wait_end_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let child = &mut self.child;
-        wait::regardless("skbtrace to end", LONG, || Ok(child.try_wait()?))
+        wait::regardless("skbtrace to end", limit, || Ok(child.try_wait()?))
     }
 }
 
@@ -226,7 +230,7 @@ impl Drop for Tracer {
 /// Runs `skbtrace` as prepared, without tracing, to its end.
 pub fn run_to_end(command: Command) -> Result<Outcome> {
     let scratch = Scratch::create()?;
-    Tracer::launch(command, scratch, Stdio::piped(), Stdio::piped())?.finish_unparsed()
+    Tracer::launch(command, scratch, Stdio::piped(), Stdio::piped())?.finish_unparsed(SOON)
 }
 
 /// What a run of skbtrace left.

@@ -1,33 +1,42 @@
 //! The words around the options: version, examples, notes, layout.
 //!
 //! There is one form of help and not a short and a long one: whoever needs it is in a hurry and
-//! wants everything on one screen, at 80 columns.
+//! wants everything at once, at 80 columns.
 
 use clap::{Arg, ArgAction, Command};
 
 const ABOUT: &str =
-    "Prints a packet's path through the Linux kernel, function by function, one line each.";
+    "Print a packet's path through the Linux kernel, function by function, one line each";
 
-const NOTES: &str = "\
-Examples:
-  Why does a UDP packet arrive twice? Its path, with the verdicts of iptables:
+/// What follows the options, in the help and in the manual page: titles and texts.
+pub const SECTIONS: [(&str, &str); 3] = [
+    (
+        "Examples",
+        "  Why does a UDP packet arrive twice? Its path, with the verdicts of tables:
     sudo skbtrace --route --iptable -H 172.18.0.15 --proto udp
-  Where does the DNS traffic of a container's process get lost?
-    sudo skbtrace --route --iptable -N pid:4242 -P 53 --wide | grep DROP
-
-Notes:
+  Where do the DNS packets of a container's process get dropped?
+    sudo skbtrace --route --iptable -N pid:4242 -P 53 --wide | grep DROP",
+    ),
+    (
+        "Notes",
+        "  All filters given must match; one given several values, as -P 53,54 or
+  -P 53 -P 54, matches any of them.
   --pid is the process running when the packet passes. Received packets are
-  handled in softirq, often under another process: prefer -N pid:PID for those.
-
-Exit codes: 0 done, 1 nothing matched, 2 could not run.
-";
+  handled in softirq, often under another process: prefer -N pid:PID for those.",
+    ),
+    (
+        "Exit status",
+        "  0 done, 1 nothing matched, 2 could not run",
+    ),
+];
 
 /// Adds to the derived command what does not fit in attributes.
 pub fn dress(command: Command) -> Command {
+    let after = SECTIONS.map(|(title, text)| format!("{title}:\n{text}"));
     command
         .about(ABOUT)
         .version(version())
-        .after_help(NOTES)
+        .after_help(after.join("\n\n"))
         .max_term_width(80)
         .disable_help_subcommand(true)
         // Both are replaced, for their heading.

@@ -15,7 +15,7 @@ impl Args for Sets {
         command.args(SETS.iter().map(|set| {
             Arg::new(set.name)
                 .long(set.name)
-                .help(set.help)
+                .help(sentence(set.help))
                 .action(ArgAction::SetTrue)
         }))
     }
@@ -52,4 +52,13 @@ pub fn bits(names: &[String]) -> u32 {
 
 fn default_bits() -> u32 {
     SETS.first().map_or(0, |set| set.bit)
+}
+
+/// With a capital, like the other help texts.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }

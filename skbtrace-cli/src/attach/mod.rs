@@ -43,7 +43,7 @@ pub struct Hooked {
     pub row: usize,
     /// The site that was taken.
     pub site: Site,
-    /// In the order in which they are to be detached.
+    /// The programs on it: of a pair, the return's first.
     pub probes: Vec<Probe>,
 }
 
@@ -120,7 +120,11 @@ pub fn detach(hooks: Vec<Hooked>) {
 
 fn attach_hook(loaded: &Loaded, kprobes: Kprobes, wanted: &Wanted) -> Result<Hooked, String> {
     let hook = &HOOKS[wanted.row];
-    let mut reason = String::from("no such function");
+    let mut reason = if wanted.sites.is_empty() {
+        String::from("how it takes its packet is not known (no BTF of its module)")
+    } else {
+        String::from("no such function")
+    };
     for site in &wanted.sites {
         match attach_site(loaded, kprobes, wanted.row, hook, site) {
             Ok(probes) => {

@@ -26,6 +26,8 @@ const RING: &str = "EVENTS";
 const PERF: &str = "PERF_EVENTS";
 const LOGS: &str = "AYA_LOGS";
 const COUNTERS: &str = "COUNTERS";
+/// Variables that start as zero; there is one, `STOPPED`.
+const SWITCH: &str = ".bss";
 /// Room for the verifier's explanation of a refusal.
 const LOG_SIZE: usize = 1 << 20;
 
@@ -178,6 +180,7 @@ impl Loaded {
             MapName::Ring => RING,
             MapName::Perf => PERF,
             MapName::Counters => COUNTERS,
+            MapName::Switch => SWITCH,
         })
     }
 }
@@ -191,6 +194,8 @@ pub enum MapName {
     Perf,
     /// What each CPU counted.
     Counters,
+    /// The word that ends the run.
+    Switch,
 }
 
 fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {

@@ -1,6 +1,6 @@
 //! System calls: bpf(2), perf_event_open(2) and what little else attaching needs.
 //!
-//! The one file of the command with unsafe code towards the kernel. Each function is one call
+//! The one file with unsafe code towards bpf(2) and perf events. Each function is one call
 //! with the fields it takes; a file descriptor that comes back is owned at once. Structures are
 //! the kernel's own (`include/uapi/linux/bpf.h`), zeroed before use: the kernel refuses nonzero
 //! bytes behind the fields it knows, and old kernels accept a longer structure with a zero tail.
@@ -225,11 +225,11 @@ pub fn missed_hits(link: BorrowedFd<'_>) -> Option<u64> {
     // SAFETY: plain integers and unions of them; zero is a value of each.
     let mut info: bpf_link_info = unsafe { mem::zeroed() };
     let length = object_info(link, &mut info).ok()?;
-    // SAFETY: the variants of a perf event link; zero where the kernel wrote less.
-    let (perf, missed) = unsafe {
-        let event = &info.__bindgen_anon_1.perf_event;
-        (event.type_, event.__bindgen_anon_1.kprobe.missed)
-    };
+    // SAFETY: the variant of a perf event link; zero where the kernel wrote less.
+    let event = unsafe { &info.__bindgen_anon_1.perf_event };
+    let perf = event.type_;
+    // SAFETY: the variant of a kprobe; zero likewise.
+    let missed = unsafe { event.__bindgen_anon_1.kprobe.missed };
     let end = mem::offset_of!(bpf_link_info, __bindgen_anon_1) + 32 + size_of::<u64>();
     // BPF_PERF_EVENT_KPROBE and BPF_PERF_EVENT_KRETPROBE.
     (matches!(perf, 3 | 4) && length >= end).then_some(missed)

@@ -112,10 +112,12 @@ fn look(btf: Option<&Path>) -> Vec<Finding> {
             let (state, word) = if types.has_module_btf {
                 (State::Ok, String::new())
             } else {
-                (
-                    State::No,
-                    "before 5.11: built-in offsets for nftables and ebtables".to_owned(),
-                )
+                let word = if types.has_old_hook_state {
+                    "verdicts are read with the offsets of 5.10"
+                } else {
+                    "verdicts cannot be shown; needs CONFIG_DEBUG_INFO_BTF_MODULES"
+                };
+                (State::No, word.to_owned())
             };
             add("module BTF", state, word);
         }

@@ -10,6 +10,7 @@ use crate::kernel::{
     layout::Types,
     symbols::{Presence, Symbols},
 };
+use crate::tell;
 
 /// Prints a line for each hook of the sets: name, set, stage, symbol, argument, module, and
 /// whether it can be attached or why not.
@@ -28,7 +29,7 @@ pub fn run(sets: u32, btf: Option<&Path>, out: &mut dyn Write) -> anyhow::Result
     }
     write_table(table, out)?;
     if !symbols.knows_traceable() {
-        eprintln!(
+        tell!(
             "skbtrace: whether a function is traceable is not known: mount tracefs at \
              /sys/kernel/tracing and run as root"
         );

@@ -60,10 +60,11 @@ pub trait Names {
 pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
     let raw = &record.event;
     let has = |flag: u16| raw.flags & flag != 0;
-    let gone = has(GONE);
+    // Gone with nothing known of it; usually it is known as it came in.
+    let unread = has(GONE) && raw.head == 0;
     let mut vlans = Vlans::default();
     let mut dest_mac = None;
-    let packet = if gone {
+    let packet = if unread {
         Packet::Unknown
     } else {
         link::carried_tag(raw, &mut vlans);
@@ -81,11 +82,11 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
     Event {
         time_ns: raw.time_ns,
         skb: raw.skb,
-        head: (!gone).then_some(raw.head),
-        pkt_type: (!gone).then_some(raw.pkt_type),
-        len: (!gone).then_some(raw.len),
-        mark: (!gone).then_some(raw.mark),
-        gone,
+        head: (!unread).then_some(raw.head),
+        pkt_type: (!unread).then_some(raw.pkt_type),
+        len: (!unread).then_some(raw.len),
+        mark: (!unread).then_some(raw.mark),
+        unread,
         netns: has(HAS_NETNS).then_some(raw.netns),
         device: has(HAS_DEV).then_some(Device {
             ifindex: raw.ifindex,

@@ -28,7 +28,14 @@ pub fn decode(raw: &RawEvent, layout: &Layout) -> Packet {
     let captured = usize::from(raw.captured).min(LEAD);
     let header = raw.packet.get(..captured).unwrap_or(&[]);
     let sock = raw.packet.get(LEAD..).unwrap_or(&[]);
-    let (src, dst) = addresses(sock, layout);
+    let family = field(sock, layout.sock_family).map(u16::from_ne_bytes);
+    let (src, dst) = match family {
+        Some(AF_INET) => (v4(sock, layout.sock_saddr), v4(sock, layout.sock_daddr)),
+        Some(AF_INET6) => (v6(sock, layout.sock_saddr6), v6(sock, layout.sock_daddr6)),
+        // Netlink, Unix and other sockets clone packets too.
+        Some(_) => return Packet::Unknown,
+        None => (None, None),
+    };
     let transport = match u8::try_from(raw.protocol) {
         Ok(0) | Err(_) => Transport::Other(None),
         Ok(number) => match transport::decode(number, header) {
@@ -57,14 +64,6 @@ fn without_header(number: Option<u8>, sock: &[u8], layout: &Layout) -> Transport
         (Some(proto::TCP), Some(ports)) => Transport::Tcp(ports, None),
         (Some(proto::UDP), Some(ports)) => Transport::Udp(ports),
         _ => Transport::Other(number),
-    }
-}
-
-fn addresses(sock: &[u8], layout: &Layout) -> (Option<IpAddr>, Option<IpAddr>) {
-    match field(sock, layout.sock_family).map(u16::from_ne_bytes) {
-        Some(AF_INET) => (v4(sock, layout.sock_saddr), v4(sock, layout.sock_daddr)),
-        Some(AF_INET6) => (v6(sock, layout.sock_saddr6), v6(sock, layout.sock_daddr6)),
-        _ => (None, None),
     }
 }
 

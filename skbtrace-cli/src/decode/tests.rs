@@ -422,14 +422,31 @@ fn a_socket_nobody_knows_the_layout_of() {
 }
 
 #[test]
-fn gone() {
+fn a_packet_that_is_gone_is_as_it_came_in() {
+    let mut raw = testing::packet(IPV4, &testing::ipv4(17, 0, &testing::udp(1, 2)));
+    raw.head = 0xffff_8880_0000_0000;
+    raw.flags |= GONE;
+    let record = testing::parse(raw.as_bytes());
+    let machine = Machine::new();
+    let event = decode(&record, &machine);
+    assert!(!event.unread);
+    assert!(matches!(event.packet, Packet::Ip(_)));
+    assert_eq!(
+        (event.len, event.pkt_type),
+        (Some(raw.len), Some(raw.pkt_type))
+    );
+}
+
+#[test]
+fn a_packet_that_could_not_be_read_is_unknown() {
     let mut raw = testing::packet(IPV4, &testing::ipv4(17, 0, &testing::udp(1, 2)));
     raw.flags |= GONE | HAS_VLAN | HAS_L2;
+    raw.head = 0;
     raw.l2_len = 14;
     let record = testing::parse(raw.as_bytes());
     let machine = Machine::new();
     let event = decode(&record, &machine);
-    assert!(event.gone);
+    assert!(event.unread);
     assert_eq!(
         (event.packet, event.dest_mac, event.vlans),
         (Packet::Unknown, None, Vlans::default())
@@ -439,6 +456,16 @@ fn gone() {
         (None, None, None, None)
     );
     assert_eq!(event.skb, raw.skb);
+}
+
+#[test]
+fn a_socket_of_another_family_is_no_ip() {
+    let mut raw = from_socket(20);
+    let family = usize::from(Machine::new().layout.sock_family);
+    raw.packet[LEAD + family..LEAD + family + 2].copy_from_slice(&16_u16.to_ne_bytes());
+    let record = testing::parse(raw.as_bytes());
+    let machine = Machine::new();
+    assert_eq!(decode(&record, &machine).packet, Packet::Unknown);
 }
 
 #[test]
@@ -465,8 +492,8 @@ fn verdict_numbers() {
         (0, Verdict::Drop(None)),
         (errno(1), Verdict::Drop(Some(1))),
         (1, Verdict::Accept),
-        (2, Verdict::Stolen(None)),
-        (errno(1) | 2, Verdict::Stolen(Some(1))),
+        (2, Verdict::Stolen),
+        (errno(1) | 2, Verdict::Drop(Some(1))),
         (
             3,
             Verdict::Queue {

@@ -92,8 +92,9 @@ impl Verdict {
         let error = (value != 0).then_some(value);
         match (code, flags) {
             (0, 0) => Self::Drop(error),
+            (2, 0) if error.is_some() => Self::Drop(error),
             (1, 0) if value == 0 => Self::Accept,
-            (2, 0) => Self::Stolen(error),
+            (2, 0) => Self::Stolen,
             (3, _) if raw & 0xff00 & !QUEUE_BYPASS == 0 => Self::Queue {
                 number: value,
                 bypass: raw & QUEUE_BYPASS != 0,

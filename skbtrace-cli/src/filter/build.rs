@@ -131,12 +131,15 @@ mod tests {
     #[test]
     fn prefixes_go_to_the_list_of_their_family() {
         let values = Values {
-            host: vec!["10.0.0.1".parse().unwrap(), "fd00::/8".parse().unwrap()],
-            src: vec!["fd00::1".parse().unwrap()],
-            dst: vec!["10.0.0.0/8".parse().unwrap()],
+            host: vec![
+                "10.0.0.1".parse().expect("accepted"),
+                "fd00::/8".parse().expect("accepted"),
+            ],
+            src: vec!["fd00::1".parse().expect("accepted")],
+            dst: vec!["10.0.0.0/8".parse().expect("accepted")],
             ..Values::default()
         };
-        let filter = build(&values).unwrap();
+        let filter = build(&values).expect("accepted");
         let lengths = [
             filter.host4.len,
             filter.host6.len,
@@ -155,11 +158,11 @@ mod tests {
             ..Values::default()
         };
         let udp = Protocol::Number(17);
-        let filter = build(&values(vec![udp, Protocol::Number(6)])).unwrap();
+        let filter = build(&values(vec![udp, Protocol::Number(6)])).expect("accepted");
         assert_eq!(filter.proto.as_slice(), [17, 6]);
         assert!(
             build(&values(vec![udp, Protocol::Any]))
-                .unwrap()
+                .expect("accepted")
                 .proto
                 .is_empty()
         );
@@ -171,7 +174,7 @@ mod tests {
             port: (0..count).chain(0..count).collect(),
             ..Values::default()
         };
-        assert_eq!(build(&values(16)).unwrap().port.len, 16);
+        assert_eq!(build(&values(16)).expect("accepted").port.len, 16);
         assert_eq!(
             build(&values(17)).map(|_| ()),
             Err(TooMany { option: "port" })

@@ -18,11 +18,16 @@ const LAYER4: [Layer4; 5] = [
 fn filter(change: impl FnOnce(&mut Values)) -> Filter {
     let mut values = Values::default();
     change(&mut values);
-    build(&values).unwrap()
+    build(&values).expect("accepted")
 }
 
 fn proto(names: &[&str]) -> Filter {
-    filter(|v| v.proto = names.iter().map(|name| name.parse().unwrap()).collect())
+    filter(|v| {
+        v.proto = names
+            .iter()
+            .map(|name| name.parse().expect("accepted"))
+            .collect()
+    })
 }
 
 /// One letter for each network layer that can match with layer 4 open.
@@ -55,8 +60,8 @@ fn no_filter_leaves_every_hook() {
 
 #[test]
 fn addresses_choose_the_family() {
-    let v4 = vec!["10.0.0.1".parse().unwrap()];
-    let v6 = vec!["fd00::1".parse().unwrap()];
+    let v4 = vec!["10.0.0.1".parse().expect("accepted")];
+    let v6 = vec!["fd00::1".parse().expect("accepted")];
     for set in [
         |v: &mut Values, to| v.host = to,
         |v: &mut Values, to| v.src = to,
@@ -72,13 +77,16 @@ fn addresses_choose_the_family() {
 #[test]
 fn address_options_of_different_families_exclude_everything() {
     let excluded = filter(|v| {
-        v.src = vec!["10.0.0.1".parse().unwrap()];
-        v.dst = vec!["fd00::1".parse().unwrap()];
+        v.src = vec!["10.0.0.1".parse().expect("accepted")];
+        v.dst = vec!["fd00::1".parse().expect("accepted")];
     });
     assert_eq!(layer3(&excluded), "");
     let one_left = filter(|v| {
-        v.src = vec!["10.0.0.1".parse().unwrap(), "fd00::2".parse().unwrap()];
-        v.dst = vec!["fd00::1".parse().unwrap()];
+        v.src = vec![
+            "10.0.0.1".parse().expect("accepted"),
+            "fd00::2".parse().expect("accepted"),
+        ];
+        v.dst = vec!["fd00::1".parse().expect("accepted")];
     });
     assert_eq!(layer3(&one_left), "any v6 ");
 }
@@ -120,11 +128,14 @@ fn options_that_exclude_each_other_leave_nothing() {
         filter(|v| (v.port, v.icmpid) = (vec![53], vec![7])),
         filter(|v| {
             v.icmpid = vec![7];
-            v.proto = vec!["udp".parse().unwrap()];
+            v.proto = vec!["udp".parse().expect("accepted")];
         }),
         filter(|v| {
             v.port = vec![53];
-            v.proto = vec!["icmp".parse().unwrap(), "icmp6".parse().unwrap()];
+            v.proto = vec![
+                "icmp".parse().expect("accepted"),
+                "icmp6".parse().expect("accepted"),
+            ];
         }),
     ] {
         for network in LAYER3 {
@@ -138,10 +149,10 @@ fn options_that_exclude_each_other_leave_nothing() {
 #[test]
 fn what_is_not_in_the_packet_excludes_nothing() {
     let outside = filter(|v| {
-        v.iface = vec!["eth0".parse().unwrap()];
+        v.iface = vec!["eth0".parse().expect("accepted")];
         v.netns = vec![4_026_531_840];
         v.pid = vec![1];
-        v.mark = vec!["1".parse().unwrap()];
+        v.mark = vec!["1".parse().expect("accepted")];
     });
     for network in LAYER3 {
         for transport in LAYER4 {
@@ -154,22 +165,17 @@ fn what_is_not_in_the_packet_excludes_nothing() {
 #[test]
 fn the_catalogue_under_the_first_example() {
     let udp = filter(|v| {
-        v.host = vec!["172.18.0.15".parse().unwrap()];
-        v.proto = vec!["udp".parse().unwrap()];
+        v.host = vec!["172.18.0.15".parse().expect("accepted")];
+        v.proto = vec!["udp".parse().expect("accepted")];
     });
-    let stays = |name: &str| {
+    let hook = |name: &str| {
         HOOKS
             .iter()
-            .filter(|hook| hook.name == name)
-            .all(|hook| can_match(&udp, hook.layer3, hook.layer4))
+            .find(|hook| hook.name == name)
+            .expect("in the catalogue")
     };
-    for name in [
-        "udp_send_skb",
-        "ip_output",
-        "br_forward",
-        "ipt_do_table",
-        "skb_clone",
-    ] {
+    let stays = |name: &str| can_match(&udp, hook(name).layer3, hook(name).layer4);
+    for name in ["udp_rcv", "ip_output", "br_forward", "ipt_do_table"] {
         assert!(stays(name), "{name}");
     }
     for name in [

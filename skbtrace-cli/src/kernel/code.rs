@@ -17,11 +17,16 @@ pub struct BridgeCode {
 }
 
 impl BridgeCode {
-    /// As the kernel has it now. Empty when there is no bridge, or addresses are hidden.
-    pub fn read() -> Self {
+    /// As the kernel has it now: of the module, or `with_symbols` of a bridge that is built in.
+    /// Empty when there is none, or addresses are hidden.
+    pub fn read(with_symbols: bool) -> Self {
         let modules = fs::read_to_string(MODULES).unwrap_or_default();
+        let built_in = || {
+            let symbols = with_symbols.then(|| fs::read_to_string(KALLSYMS).ok());
+            Self::of_symbols(&symbols??)
+        };
         Self::of_module(&modules)
-            .or_else(|| Self::of_symbols(&fs::read_to_string(KALLSYMS).ok()?))
+            .or_else(built_in)
             .unwrap_or_default()
     }
 

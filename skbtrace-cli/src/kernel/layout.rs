@@ -12,7 +12,7 @@ use std::{
 };
 
 use skbtrace_common::{
-    hooks::{HOOKS, Site},
+    hooks::{Arg, HOOKS, Site},
     layout::{ABSENT, DETAILS, FIELDS, Layout, WINDOW},
 };
 
@@ -25,6 +25,9 @@ const MODULES: &str = "/sys/kernel/btf";
 /// while none is loaded.
 const MODULE_BTF: &str = "btf_module";
 
+/// Size of `nf_hook_state.hook` up to 5.12; one byte later.
+const OLD_HOOK_SIZE: u32 = 4;
+
 /// What BTF says about this kernel.
 #[derive(Debug)]
 pub struct Types {
@@ -35,6 +38,8 @@ pub struct Types {
     pub arguments: HashMap<String, PacketArgument>,
     /// Whether the kernel describes its modules.
     pub has_module_btf: bool,
+    /// Whether netfilter's structures are as they were up to 5.12.
+    pub has_old_hook_state: bool,
     /// Modules whose BTF was used.
     pub modules: BTreeSet<String>,
 }
@@ -109,6 +114,10 @@ impl Types {
             layout: Layout::UNKNOWN,
             arguments: HashMap::new(),
             has_module_btf,
+            has_old_hook_state: base
+                .member("nf_hook_state", "hook")
+                .and_then(|place| base.size(place.type_id))
+                == Some(OLD_HOOK_SIZE),
             modules: BTreeSet::new(),
         };
         types.take(&base, None);
@@ -124,21 +133,24 @@ impl Types {
                 }
             }
         }
-        if !has_module_btf {
+        if types.is_old() {
             types.fall_back();
         }
         types.check(&base, path)?;
         Ok(types)
     }
 
-    /// A site's places to try on this kernel: with the position that BTF tells, or as the
-    /// catalogue says where BTF does not know the function.
+    /// The sites to try on this kernel: with the position that BTF tells, or as the catalogue says
+    /// where BTF does not know the function. None where nobody can tell how the function takes its
+    /// packet.
     pub fn sites(&self, sites: &'static [Site]) -> Vec<Site> {
         let mut symbols = HashSet::new();
         let mut tried = Vec::new();
         for site in sites {
             let alternatives = || sites.iter().filter(|other| other.symbol == site.symbol);
-            if !symbols.insert(site.symbol) {
+            let unreadable =
+                matches!(site.arg, Arg::NftPktinfo(_)) && self.layout.nft_pktinfo_skb == ABSENT;
+            if !symbols.insert(site.symbol) || unreadable {
                 continue;
             }
             let described = self.arguments.get(site.display_name());
@@ -146,8 +158,10 @@ impl Types {
             match (fitting, described) {
                 (Some(site), _) => tried.push(*site),
                 // Not described: the last alternative is the oldest, which had no BTF.
-                (None, None) if alternatives().count() > 1 && !self.has_module_btf => {
-                    tried.extend(alternatives().last());
+                (None, None) if alternatives().count() > 1 => {
+                    if self.is_old() {
+                        tried.extend(alternatives().next_back());
+                    }
                 }
                 // A specialised copy may lack arguments that BTF still lists.
                 (None, Some(described)) if site.table == 0 && !site.symbol.contains('.') => {
@@ -160,6 +174,12 @@ impl Types {
             }
         }
         tried
+    }
+
+    /// Whether this kernel is as 5.10 is: without BTF of its modules, whose structures and
+    /// functions are then taken to be 5.10's.
+    fn is_old(&self) -> bool {
+        !self.has_module_btf && self.has_old_hook_state
     }
 
     fn take(&mut self, btf: &Btf<'_>, module: Option<&str>) {
@@ -219,7 +239,7 @@ impl Types {
         if layout.skb_vlan_tci != layout.skb_vlan_proto + 2 {
             return Err(unexpected("sk_buff.vlan_tci does not follow vlan_proto"));
         }
-        self.layout.skb_window = window(
+        (self.layout.skb_window, self.layout.skb_window_size) = window(
             &[
                 (layout.skb_protocol, 2),
                 (layout.skb_transport_header, 2),
@@ -232,7 +252,7 @@ impl Types {
             WINDOW,
         )
         .ok_or_else(|| unexpected("the header positions of sk_buff are far apart"))?;
-        self.layout.skb_details = window(
+        (self.layout.skb_details, _) = window(
             &[
                 (layout.skb_len, 4),
                 (layout.skb_pkt_type, 1),
@@ -246,12 +266,13 @@ impl Types {
     }
 }
 
-/// Where a window of `size` bytes over fields (offset, size) starts: aligned, so that eight bytes
-/// in it are as aligned on the kernel side's stack. `None` when it cannot hold them all.
-fn window(fields: &[(u16, u16)], size: usize) -> Option<u16> {
+/// Where a window over fields (offset, size) starts, and its size: aligned, so that eight bytes in
+/// it are as aligned on the kernel side's stack. `None` when it would be larger than `most`.
+fn window(fields: &[(u16, u16)], most: usize) -> Option<(u16, u16)> {
     let first = fields.iter().map(|(at, _)| *at).min()? & !7;
     let end = fields.iter().map(|(at, size)| at + size).max()?;
-    (usize::from(end - first) <= size).then_some(first)
+    let size = (end - first).next_multiple_of(8);
+    (usize::from(size) <= most).then_some((first, size))
 }
 
 fn fits(site: &Site, described: PacketArgument) -> bool {
@@ -288,8 +309,9 @@ fn has_module_btf() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use skbtrace_common::hooks::Kind;
+
     use super::*;
-    use skbtrace_common::hooks::Arg;
 
     fn types(described: &[(&str, u8, bool)], has_module_btf: bool) -> Types {
         Types {
@@ -305,6 +327,7 @@ mod tests {
                 })
                 .collect(),
             has_module_btf,
+            has_old_hook_state: !has_module_btf,
             modules: BTreeSet::new(),
         }
     }
@@ -365,9 +388,12 @@ mod tests {
     }
 
     #[test]
-    fn every_symbol_of_every_hook_is_tried() {
+    fn every_symbol_of_every_hop_is_tried() {
         let types = types(&[], true);
         for hook in HOOKS {
+            if matches!(hook.kind, Kind::Verdict(_)) {
+                continue;
+            }
             let symbols: BTreeSet<_> = hook.sites.iter().map(|s| s.symbol).collect();
             let tried: BTreeSet<_> = types.sites(hook.sites).iter().map(|s| s.symbol).collect();
             assert_eq!(symbols, tried, "{}", hook.name);

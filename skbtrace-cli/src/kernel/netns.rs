@@ -7,7 +7,7 @@
 
 use std::{
     fmt, fs, io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -185,19 +185,16 @@ fn by_name(name: &str) -> Result<u32, NetnsError> {
 
 /// The inode number of the network namespace that `path` leads to, `None` when it leads nowhere.
 ///
-/// A bind mount looks like any empty file to stat(2), but the link of its descriptor is spelled by
-/// nsfs itself: `net:[4026531840]`, which also tells the kind of namespace. `O_PATH` keeps from
-/// opening for real whatever else the path may lead to.
+/// The link text `net:[4026531840]` would tell as much, but only of the links in `/proc`: a name
+/// is a bind mount, whose link text is its path (d_path() in fs/d_path.c).
 fn inode(path: &Path) -> Result<Option<u32>, NetnsError> {
     let failed = |error| NetnsError::Io {
         path: path.to_owned(),
         error,
     };
-    let mut options = fs::OpenOptions::new();
-    options.read(true).custom_flags(libc::O_PATH);
-    let file = match options.open(path) {
-        Ok(file) => file,
-        // ESRCH: the process is there but already has no namespaces (a zombie).
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        // ESRCH: the process is there but has left its namespaces (a zombie).
         Err(error)
             if matches!(
                 error.kind(),
@@ -208,12 +205,22 @@ fn inode(path: &Path) -> Result<Option<u32>, NetnsError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let link = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(failed)?;
-    let not_netns = || NetnsError::NotNetns(path.to_owned());
-    link.to_str()
-        .and_then(|link| link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok())
+    // There is one nsfs in a kernel, and any namespace of ours is on it. Only then is it opened:
+    // opening another kind of file may block or do something.
+    let nsfs = fs::metadata("/proc/self/ns/net").map_err(failed)?.dev();
+    if found.dev() != nsfs || !is_net(&fs::File::open(path).map_err(failed)?) {
+        return Err(NetnsError::NotNetns(path.to_owned()));
+    }
+    u32::try_from(found.ino())
         .map(Some)
-        .ok_or_else(not_netns)
+        .map_err(|_| NetnsError::NotNetns(path.to_owned()))
+}
+
+/// Whether a file on nsfs is a network namespace and not one of another kind (Linux 4.11).
+fn is_net(file: &fs::File) -> bool {
+    // SAFETY: the descriptor is open while `file` lives, and this request has no argument.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    kind == libc::CLONE_NEWNET
 }
 
 #[cfg(test)]
@@ -243,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_current_one_is_found_by_every_form() {
-        let inode = current().unwrap();
+        let inode = current().expect("found");
         assert!(inode >= FIRST_INODE);
         for text in [
             format!("pid:{}", std::process::id()),
@@ -251,14 +258,14 @@ mod tests {
             inode.to_string(),
             format!("net:[{inode}]"),
         ] {
-            assert_eq!(find(&text).unwrap(), inode, "{text}");
+            assert_eq!(find(&text).expect("accepted"), inode, "{text}");
         }
     }
 
     #[test]
     fn what_is_not_there_or_is_something_else() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let file = file.path().to_str().unwrap();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let file = file.path().to_str().expect("UTF-8");
         assert!(matches!(find(file), Err(NetnsError::NotNetns(_))));
         assert!(matches!(
             find("/proc/self/ns/mnt"),

@@ -136,7 +136,7 @@ impl Table {
     fn device(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         let (ifindex, interface) = match event.device {
             Some(device) => (device.ifindex, Interface::Named(*device.name.0)),
-            None if event.gone => (0, Interface::Unknown),
+            None if event.unread => (0, Interface::Unknown),
             None => (0, Interface::None),
         };
         let hash = ifindex ^ event.netns.unwrap_or(0).rotate_left(3);
@@ -152,7 +152,7 @@ impl Table {
                 pad(start, NETNS, out);
                 column(INTERFACE, out, |out| match event.device {
                     Some(device) => escaped(device.name.bytes(), out),
-                    None if event.gone => out.push(b'?'),
+                    None if event.unread => out.push(b'?'),
                     None => out.extend_from_slice(b"nil"),
                 });
             });
@@ -205,7 +205,7 @@ fn dest_mac(event: &Event<'_>, out: &mut Vec<u8>) {
                 *pair = digits::hex2(byte);
             }
         }
-        None => cell[0] = if event.gone { b'?' } else { b'-' },
+        None => cell[0] = if event.unread { b'?' } else { b'-' },
     }
     out.extend_from_slice(&cell);
 }

@@ -97,6 +97,7 @@ fn scene() -> Vec<Record> {
     let copy = 0xffff_949a_8d63_9400;
     let mut gone = testing::blank();
     gone.flags = GONE;
+    gone.head = 0;
     vec![
         testing::parse(next(output).as_bytes()),
         testing::parse(next(sent).as_bytes()),

@@ -64,7 +64,7 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
                 }
             }
             out.push(b'.');
-            let dropped = matches!(verdict, Verdict::Drop(_) | Verdict::Stolen(Some(_)));
+            let dropped = matches!(verdict, Verdict::Drop(_));
             painted(DROP, color && dropped, out, |out| {
                 push_verdict(verdict, out)
             });
@@ -112,10 +112,7 @@ fn push_verdict(verdict: Verdict, out: &mut Vec<u8>) {
             out.extend_from_slice(b"DROP");
             error(errno, out);
         }
-        Verdict::Stolen(errno) => {
-            out.extend_from_slice(b"STOLEN");
-            error(errno, out);
-        }
+        Verdict::Stolen => out.extend_from_slice(b"STOLEN"),
         Verdict::Queue { number, bypass } => {
             out.extend_from_slice(b"QUEUE(");
             digits::decimal(u64::from(number), out);

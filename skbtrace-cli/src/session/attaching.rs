@@ -1,8 +1,9 @@
 //! Starting: from settings to attached hooks and an open buffer.
 
-use std::sync::atomic::Ordering;
+use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 
 use anyhow::{Result, anyhow, bail};
+use aya::maps::MapData;
 use skbtrace_common::{
     config::{COUNT_HITS, Config, USE_PERF, WANT_COMM},
     hooks::{HOOKS, Kind},
@@ -21,7 +22,8 @@ use crate::{
     record::Record,
     settings::{Settings, Transport},
     stats::LiveCounters,
-    transport::{Ordered, Reader},
+    tell,
+    transport::{Drained, Ordered, Reader},
 };
 
 /// The kernel side, built by the build script.
@@ -39,12 +41,12 @@ pub struct Engine {
     pub layout: Layout,
     /// Records that could not be understood.
     pub damaged: u64,
+    switch: MapData,
 }
 
 impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
-        features::require_privileges()?;
         let kprobes = Kprobes::new()?;
         let types = Types::read(settings.btf.as_deref())?;
         let wanted = choose(settings, &types);
@@ -62,6 +64,7 @@ impl Engine {
 
         let mut take = |name| loaded.take(name).ok_or_else(|| anyhow!("no map {name:?}"));
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
+        let switch = take(MapName::Switch)?;
         let reader = match transport {
             Transport::Perf => Reader::perf(take(MapName::Perf)?, settings.buffer)?,
             Transport::Auto | Transport::Ringbuf => Reader::ring(take(MapName::Ring)?)?,
@@ -81,21 +84,23 @@ impl Engine {
             counters,
             layout,
             damaged: 0,
+            switch,
         }))
     }
 
-    /// Moves every record there is into `events`; returns how many there were.
-    pub fn drain(&mut self, events: &mut Ordered) -> usize {
-        let mut arrived = 0;
+    /// Moves records that there are into `events`.
+    pub fn drain(&mut self, events: &mut Ordered) -> Drained {
         let damaged = &mut self.damaged;
-        self.reader.drain(|bytes| {
-            arrived += 1;
-            match Record::parse(bytes) {
-                Ok(record) => events.push(record),
-                Err(_) => *damaged += 1,
-            }
-        });
-        arrived
+        self.reader.drain(|bytes| match Record::parse(bytes) {
+            Ok(record) => events.push(record),
+            Err(_) => *damaged += 1,
+        })
+    }
+
+    /// Lets the kernel side produce no more events; it goes on being called until it is detached.
+    pub fn stop_producing(&self) {
+        // Should it fail, there are only more events to print.
+        let _ = sys::set_only_element(self.switch.fd().as_fd(), &1_u32.to_ne_bytes());
     }
 
     /// Hits that the kernel skipped; `None` where it does not tell.
@@ -149,7 +154,7 @@ fn attach_or_stop(
     if !flag.load(Ordering::Relaxed) {
         return Some(attached);
     }
-    eprintln!("skbtrace: stopped while attaching");
+    tell!("skbtrace: stopped while attaching");
     attach::detach(attached.hooks);
     None
 }
@@ -161,7 +166,7 @@ fn report(attached: &Attached, wanted: usize, verbose: u8) {
     } else {
         ""
     };
-    eprintln!(
+    tell!(
         "skbtrace: attached {} of {wanted} hooks{hint}",
         attached.hooks.len()
     );
@@ -174,12 +179,13 @@ fn report(attached: &Attached, wanted: usize, verbose: u8) {
         } else {
             "kprobe and kretprobe"
         };
-        eprintln!("skbtrace: attached {} by {at}", hooked.site.symbol);
+        tell!("skbtrace: attached {} by {at}", hooked.site.symbol);
     }
     for skipped in &attached.skipped {
-        eprintln!(
+        tell!(
             "skbtrace: skipped {}: {}",
-            HOOKS[skipped.row].name, skipped.reason
+            HOOKS[skipped.row].name,
+            skipped.reason
         );
     }
 }

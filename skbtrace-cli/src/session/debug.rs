@@ -4,7 +4,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 
 use super::attaching::any_program;
-use crate::attach::Hooked;
+use crate::{attach::Hooked, tell};
 
 /// Writes log lines to standard error.
 struct Stderr;
@@ -15,7 +15,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("skbtrace: kernel side: {}", record.args());
+        tell!("skbtrace: kernel side: {}", record.args());
     }
 
     fn flush(&self) {}

@@ -1,6 +1,10 @@
 //! Names that the kernel side's numbers stand for in this run.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use skbtrace_common::{
     hooks::{HOOKS, Kind},
@@ -17,8 +21,7 @@ use crate::{
 pub struct SessionNames {
     /// By row of the catalogue.
     hooks: Vec<&'static str>,
-    /// Read when the first copy is seen: by then the bridge that made it is there.
-    bridge: OnceCell<BridgeCode>,
+    bridge: RefCell<Bridge>,
     netns: HashMap<u32, String>,
     layout: Layout,
 }
@@ -39,10 +42,35 @@ impl SessionNames {
         };
         Self {
             hooks,
-            bridge: OnceCell::new(),
+            bridge: RefCell::default(),
             netns,
             layout: engine.layout,
         }
+    }
+}
+
+/// The bridge's code, looked for when a copy is seen: a bridge may be loaded during the run.
+#[derive(Default)]
+struct Bridge {
+    code: BridgeCode,
+    looked: Option<Instant>,
+}
+
+impl Bridge {
+    /// How long the kernel's answer is believed.
+    const BELIEVED: Duration = Duration::from_secs(1);
+
+    fn contains(&mut self, address: u64) -> bool {
+        if self.code.contains(address) {
+            return true;
+        }
+        if self.looked.is_some_and(|at| at.elapsed() < Self::BELIEVED) {
+            return false;
+        }
+        // Symbols cost much and do not change: they are read the first time only.
+        self.code = BridgeCode::read(self.looked.is_none());
+        self.looked = Some(Instant::now());
+        self.code.contains(address)
     }
 }
 
@@ -52,7 +80,7 @@ impl Names for SessionNames {
     }
 
     fn is_bridge_code(&self, address: u64) -> bool {
-        self.bridge.get_or_init(BridgeCode::read).contains(address)
+        self.bridge.borrow_mut().contains(address)
     }
 
     fn netns(&self, inode: u32) -> Option<&str> {

@@ -36,17 +36,34 @@ const CHUNK: usize = 4096;
 const PATIENCE: libc::c_int = 100;
 
 impl Output {
-    /// Standard output, or a file that is created or emptied.
+    /// Standard output, or a file that is created. What it held is kept until [`Output::begin`],
+    /// so that a run that cannot start destroys nothing.
     pub fn open(path: Option<&Path>, stopping: Arc<AtomicBool>) -> Result<Self> {
         let to = match path {
             None => To::Stdout,
             Some(path) => {
                 let name = path.display().to_string();
-                let file = File::create(path).with_context(|| format!("--output {name}"))?;
+                let file = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path)
+                    .with_context(|| format!("--output {name}"))?;
                 To::File(file, name)
             }
         };
         Ok(Self { to, stopping })
+    }
+
+    /// Empties a file: the trace begins.
+    pub fn begin(&self) -> Result<()> {
+        match &self.to {
+            // A pipe or a device has nothing to empty.
+            To::File(file, name) if file.metadata().is_ok_and(|data| data.is_file()) => {
+                file.set_len(0).with_context(|| format!("--output {name}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a person is looking at it.

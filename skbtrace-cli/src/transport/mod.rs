@@ -8,6 +8,7 @@ mod wait;
 
 use std::{
     io,
+    ops::ControlFlow,
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
@@ -19,6 +20,11 @@ use aya::util::online_cpus;
 
 pub use self::{order::Ordered, wait::Waiter};
 
+/// Most records that are taken in one round: about a megabyte.
+const ROUND: usize = 1 << 12;
+/// How much later a record may enter its buffer than one that is younger: as long as an interrupt
+/// may keep a program between taking the time and reserving its place, and more.
+const SKEW_NS: u64 = 10_000_000;
 /// Memory pages are this large on every supported machine.
 const PAGE: usize = 4096;
 
@@ -33,6 +39,24 @@ pub enum Reader {
         /// Keeps the buffers reachable from the kernel side.
         _array: PerfEventArray<MapData>,
     },
+}
+
+/// How far a round of draining came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All records there were.
+    All,
+    /// There may be more, but none of before this time (nanoseconds of `CLOCK_MONOTONIC`).
+    Until(u64),
+}
+
+impl Drained {
+    fn and_until(self, time_ns: u64) -> Self {
+        match self {
+            Self::All => Self::Until(time_ns),
+            Self::Until(other) => Self::Until(other.min(time_ns)),
+        }
+    }
 }
 
 /// Why records cannot be read.
@@ -87,30 +111,29 @@ impl Reader {
         })
     }
 
-    /// Hands every record there is to `take`.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+    /// Hands the records there are to `take`, so many at most that they need little memory.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> Drained {
         match self {
             Self::Ring(ring) => {
-                while let Some(record) = ring.next() {
+                let mut last = 0;
+                for _ in 0..ROUND {
+                    let Some(record) = ring.next() else {
+                        return Drained::All;
+                    };
+                    last = time_of(&record);
                     take(&record);
                 }
+                Drained::Until(last.saturating_sub(SKEW_NS))
             }
             Self::Perf { buffers, .. } => {
-                let mut joined = bytes::BytesMut::new();
+                let mut drained = Drained::All;
+                let round = ROUND / buffers.len().max(1);
                 for buffer in buffers {
-                    buffer.for_each(|event| match event {
-                        PerfEvent::Sample { head, tail } if tail.is_empty() => take(head),
-                        PerfEvent::Sample { head, tail } => {
-                            // The record wraps around the end of the buffer.
-                            joined.clear();
-                            joined.extend_from_slice(head);
-                            joined.extend_from_slice(tail);
-                            take(&joined);
-                        }
-                        // The kernel side has counted these where it happened.
-                        PerfEvent::Lost { .. } => {}
-                    });
+                    if let Some(last) = drain_perf(buffer, round, &mut take) {
+                        drained = drained.and_until(last.saturating_sub(SKEW_NS));
+                    }
                 }
+                drained
             }
         }
     }
@@ -123,4 +146,46 @@ impl Reader {
         };
         Ok(Waiter::new(&descriptors)?)
     }
+}
+
+/// Hands at most `most` records of a CPU's buffer to `take`. The time of the last one when there
+/// may be more.
+fn drain_perf(
+    buffer: &mut PerfEventArrayBuffer<MapData>,
+    most: usize,
+    take: &mut impl FnMut(&[u8]),
+) -> Option<u64> {
+    let mut joined = bytes::BytesMut::new();
+    let mut taken = 0;
+    let flow = buffer.try_fold((), |(), event| {
+        // What was lost the kernel side has counted where it happened.
+        if let PerfEvent::Sample { head, tail } = event {
+            let record = if tail.is_empty() {
+                head
+            } else {
+                // It wraps around the end of the buffer.
+                joined.clear();
+                joined.extend_from_slice(head);
+                joined.extend_from_slice(tail);
+                &joined
+            };
+            take(record);
+            taken += 1;
+            if taken >= most {
+                return ControlFlow::Break(time_of(record));
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    match flow {
+        ControlFlow::Break(last) => Some(last),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// The time of a record, which is its first field.
+fn time_of(record: &[u8]) -> u64 {
+    record
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }

@@ -12,25 +12,29 @@ use crate::record::Record;
 #[derive(Debug, Default)]
 pub struct Ordered {
     waiting: VecDeque<Record>,
+    /// Whether an event came that is older than one before it.
+    disordered: bool,
 }
 
 impl Ordered {
-    /// Adds an event. Nearly all come in order, so the place is looked for from the end.
+    /// Adds an event.
     pub fn push(&mut self, record: Record) {
-        let time = record.event.time_ns;
-        let mut place = self.waiting.len();
-        while place > 0 && self.waiting[place - 1].event.time_ns > time {
-            place -= 1;
+        if let Some(last) = self.waiting.back() {
+            self.disordered |= record.event.time_ns < last.event.time_ns;
         }
-        if place == self.waiting.len() {
-            self.waiting.push_back(record);
-        } else {
-            self.waiting.insert(place, record);
-        }
+        self.waiting.push_back(record);
     }
 
-    /// The next event that happened at or before a time.
+    /// The next event that happened at or before a time. Of events at the same time, the one that
+    /// came first.
     pub fn pop(&mut self, until_ns: u64) -> Option<Record> {
+        if self.disordered {
+            // The sort finds the runs that each CPU's events make.
+            self.waiting
+                .make_contiguous()
+                .sort_by_key(|record| record.event.time_ns);
+            self.disordered = false;
+        }
         if self.waiting.front()?.event.time_ns > until_ns {
             return None;
         }

@@ -40,10 +40,14 @@ pub enum Hooks {
 impl Hooks {
     /// As options.
     pub fn options(self) -> Vec<String> {
+        let mut options = words(&["--backend", "kprobe"]);
         match self {
-            Self::Article => words(&["--func", &format!("^({})$", FUNCTIONS.join("|"))]),
-            Self::Sets => words(&["--route", "--iptable"]),
+            Self::Article => {
+                options.extend(["--func".to_owned(), format!("^({})$", FUNCTIONS.join("|"))]);
+            }
+            Self::Sets => options.extend(words(&["--route", "--iptable"])),
         }
+        options
     }
 
     /// In words.

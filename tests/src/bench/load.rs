@@ -26,7 +26,7 @@ const PAYLOAD: &[u8] = b"hello from the client";
 
 /// The cluster with its sender.
 pub struct Load {
-    cluster: Cluster,
+    _cluster: Cluster,
     sender: UdpSocket,
     _server: UdpSocket,
     service: SocketAddr,
@@ -41,18 +41,13 @@ impl Load {
         setsockopt(&server, sockopt::RcvBuf, &1).context("cannot set SO_RCVBUF")?;
         let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, CLIENT_PORT)?)?;
         let load = Self {
-            cluster,
+            _cluster: cluster,
             sender,
             _server: server,
             service: topology::at(SERVICE, PORT)?,
         };
         load.send(BATCH)?;
         Ok(load)
-    }
-
-    /// The cluster.
-    pub const fn cluster(&self) -> &Cluster {
-        &self.cluster
     }
 
     /// Sends packets and yields how long that took.

@@ -20,17 +20,17 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::netns::Netns;
 use crate::tracer::{run_to_end, skbtrace};
-use cases::{Case, Hooks, MATCHING, REJECTING, Transport, words};
+use cases::{Case, Hooks, REJECTING, words};
 use cost::Cost;
 use load::Load;
-use runs::{Burst, Quiet};
+use runs::{Burst, BurstCase, Quiet};
 
 /// All that was found.
 struct Figures {
     kernel: String,
     version: String,
     costs: Vec<(Case, Cost)>,
-    bursts: Vec<(String, Burst)>,
+    bursts: Vec<(BurstCase, Burst)>,
     quiet: Vec<(String, Quiet)>,
 }
 
@@ -65,21 +65,12 @@ pub fn run(filter: Option<&str>) -> Result<()> {
             figures.costs.push((case, cost));
         }
     }
-    for (transport, stopped) in [
-        (Transport::Ringbuf, false),
-        (Transport::Perf, false),
-        (Transport::Ringbuf, true),
-        (Transport::Perf, true),
-    ] {
-        let mut title = format!("burst, {}", transport.name());
-        if stopped {
-            title.push_str(", skbtrace gets no CPU meanwhile");
-        }
+    for case in BurstCase::all() {
+        let title = case.title();
         if wanted(&title) {
-            let burst = Burst::measure(&load, transport, &words(MATCHING), stopped)
-                .with_context(|| title.clone())?;
+            let burst = case.measure(&load).with_context(|| title.clone())?;
             println!("{title}: {burst:?}");
-            figures.bursts.push((title, burst));
+            figures.bursts.push((case, burst));
         }
     }
     for hooks in [Hooks::Article, Hooks::Sets] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::cases::{Hooks, Transport};
+use super::cases::{Hooks, MATCHING, Transport, words};
 use super::load::Load;
 use super::subject::{Ended, Subject, Usage, settle};
 use super::usage::{self, Memory};
@@ -62,6 +62,105 @@ impl Quiet {
 
 /// [`BURST`] packets at full speed, all of them matching.
 #[derive(Clone, Copy, Debug)]
+pub struct BurstCase {
+    hooks: Hooks,
+    transport: Transport,
+    /// `--buffer`, where it is not the default.
+    buffer: Option<&'static str>,
+    /// skbtrace gets no CPU until the burst is over.
+    stopped: bool,
+}
+
+impl BurstCase {
+    const fn new(transport: Transport) -> Self {
+        Self {
+            hooks: Hooks::Article,
+            transport,
+            buffer: None,
+            stopped: false,
+        }
+    }
+
+    /// All of them.
+    pub const fn all() -> [Self; 6] {
+        use Transport::{Perf, Ringbuf};
+
+        [
+            Self::new(Ringbuf),
+            Self::new(Perf),
+            Self {
+                stopped: true,
+                ..Self::new(Ringbuf)
+            },
+            Self {
+                stopped: true,
+                ..Self::new(Perf)
+            },
+            // Some more events than the buffer holds, and far more: what cannot be kept has to
+            // be counted.
+            Self {
+                hooks: Hooks::Sets,
+                ..Self::new(Ringbuf)
+            },
+            Self {
+                buffer: Some("1M"),
+                stopped: true,
+                ..Self::new(Ringbuf)
+            },
+        ]
+    }
+
+    /// In words.
+    pub fn title(&self) -> String {
+        let mut title = format!("burst, {}, {}", self.hooks.name(), self.transport.name());
+        if let Some(size) = self.buffer {
+            title.push_str(&format!(", `--buffer {size}`"));
+        }
+        if self.stopped {
+            title.push_str(", skbtrace stopped meanwhile");
+        }
+        title
+    }
+
+    /// Whether the target of losing nothing is about it.
+    pub fn principal(&self) -> bool {
+        self.buffer.is_none() && self.hooks == Hooks::Article
+    }
+
+    /// Measures it.
+    pub fn measure(&self, load: &Load) -> Result<Burst> {
+        let mut options = self.hooks.options();
+        options.extend(self.transport.options());
+        options.extend(words(MATCHING));
+        options.push("-v".to_owned());
+        if let Some(size) = self.buffer {
+            options.extend(words(&["--buffer", size]));
+        }
+        let subject = Subject::start(&options)?;
+        settle()?;
+        if self.stopped {
+            subject.while_stopped(|| load.send(BURST))?;
+        } else {
+            load.send(BURST)?;
+            subject.wait_idle()?;
+        }
+        let memory = Memory::of(subject.pid())?;
+        let Ended { outcome, lines, .. } = subject.end()?;
+        let counts = outcome.produced.zip(outcome.printed).zip(outcome.lost);
+        let ((produced, printed), lost) =
+            outcome.explain(counts.context("skbtrace gave no account"))?;
+        Ok(Burst {
+            produced,
+            printed,
+            lines,
+            lost,
+            memory,
+        })
+    }
+}
+
+/// What came of a burst.
+#[derive(Clone, Copy, Debug)]
 pub struct Burst {
     /// Events that the kernel side had for user space.
     pub produced: u64,
@@ -76,41 +175,9 @@ pub struct Burst {
 }
 
 impl Burst {
-    /// Measures it; with `stopped`, skbtrace gets no CPU until the burst is over.
-    pub fn measure(
-        load: &Load,
-        transport: Transport,
-        filter: &[String],
-        stopped: bool,
-    ) -> Result<Self> {
-        let mut options = Hooks::Article.options();
-        options.extend(transport.options());
-        options.extend(filter.iter().cloned());
-        options.push("-v".to_owned());
-        let subject = Subject::start(&options)?;
-        settle()?;
-        if stopped {
-            subject.while_stopped(|| load.send(BURST))?;
-        } else {
-            load.send(BURST)?;
-            subject.wait_idle()?;
-        }
-        let memory = Memory::of(subject.pid())?;
-        let Ended { outcome, lines, .. } = subject.end()?;
-        let counts = outcome.produced.zip(outcome.printed).zip(outcome.lost);
-        let ((produced, printed), lost) =
-            outcome.explain(counts.context("skbtrace gave no account"))?;
-        Ok(Self {
-            produced,
-            printed,
-            lines,
-            lost,
-            memory,
-        })
-    }
-
-    /// The part of the events that was lost without a word, in per cent.
-    pub fn unaccounted(&self) -> u64 {
-        self.produced.saturating_sub(self.printed)
+    /// Events of which nothing is said.
+    pub fn in_silence(&self) -> i64 {
+        let told = self.printed.saturating_add(self.lost);
+        self.produced.cast_signed().wrapping_sub(told.cast_signed())
     }
 }

@@ -101,7 +101,7 @@ impl Story<'_> {
         let (client, node) = (&self.cluster.client, &self.cluster.node1);
         let first = |names| hop(names).of(self.original).pkt(&self.before);
         self.outcome.in_order(&[
-            first(&["udp_send_skb", "ip_send_skb"]).inside(client),
+            first(&["ip_send_skb"]).inside(client),
             first(&["ip_output"]).inside(client),
             first(&["ip_finish_output"]).inside(client).on("eth0"),
             first(&["__dev_queue_xmit"]).inside(client).on("eth0"),

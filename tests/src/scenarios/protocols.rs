@@ -60,7 +60,7 @@ fn ipv6_udp() -> Result<()> {
         outcome.complete()?;
         outcome.times_do_not_decrease()?;
         outcome.in_order(&[
-            hop(&["udp_v6_send_skb"]).inside(client),
+            hop(&["ip6_send_skb"]).inside(client),
             hop(&["ip6_output"]).inside(client),
             hop(&["ip6_finish_output"]).inside(client).on("eth0"),
             hop(&["__dev_queue_xmit"]).inside(client).on("eth0"),
