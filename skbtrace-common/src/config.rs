@@ -40,6 +40,10 @@ pub const NETNS: u32 = 1 << 9;
 pub const PID: u32 = 1 << 10;
 /// `--mark`.
 pub const MARK: u32 = 1 << 11;
+/// An address option has no IPv4 value: no IPv4 (or ARP) packet can match.
+pub const NO_V4: u32 = 1 << 12;
+/// An address option has no IPv6 value: no IPv6 packet can match.
+pub const NO_V6: u32 = 1 << 13;
 /// The parts that need the packet's transport header or at least its IP protocol.
 pub const TRANSPORT: u32 = PORT | SPORT | DPORT | PROTO | ICMPID;
 /// The parts that need the packet's bytes.
@@ -209,11 +213,15 @@ impl Filter {
         }
     }
 
-    /// Which parts are set: bits [`HOST`] to [`MARK`].
+    /// Which parts are set, and what follows: bits [`HOST`] to [`NO_V6`].
     #[must_use]
     pub const fn active(&self) -> u32 {
         const fn bit(bit: u32, len: u32) -> u32 {
             if len == 0 { 0 } else { bit }
+        }
+        /// Nonzero when there are values of this family and none of the other.
+        const fn only(this: u32, other: u32) -> u32 {
+            if other == 0 { this } else { 0 }
         }
         bit(HOST, self.host4.len + self.host6.len)
             | bit(SRC, self.src4.len + self.src6.len)
@@ -227,6 +235,18 @@ impl Filter {
             | bit(NETNS, self.netns.len)
             | bit(PID, self.pid.len)
             | bit(MARK, self.mark.len)
+            | bit(
+                NO_V4,
+                only(self.host6.len, self.host4.len)
+                    | only(self.src6.len, self.src4.len)
+                    | only(self.dst6.len, self.dst4.len),
+            )
+            | bit(
+                NO_V6,
+                only(self.host4.len, self.host6.len)
+                    | only(self.src4.len, self.src6.len)
+                    | only(self.dst4.len, self.dst6.len),
+            )
     }
 }
 
@@ -246,5 +266,37 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_without_a_value_cannot_match() {
+        let net4 = Net4 { addr: 1, mask: 1 };
+        let net6 = Net6 {
+            addr: [1; 4],
+            mask: [1; 4],
+        };
+        let mut filter = Filter::accept_all();
+        assert_eq!(filter.active(), 0);
+        assert!(filter.host4.push(net4));
+        assert_eq!(filter.active(), HOST | NO_V6);
+        assert!(filter.host6.push(net6));
+        assert_eq!(filter.active(), HOST);
+        assert!(filter.dst6.push(net6));
+        assert_eq!(filter.active(), HOST | DST | NO_V4);
+    }
+
+    #[test]
+    fn a_full_list_takes_no_more() {
+        let mut filter = Filter::accept_all();
+        for port in 0..16 {
+            assert!(filter.port.push(port));
+        }
+        assert!(!filter.port.push(16));
+        assert_eq!(filter.port.as_slice().len(), MAX_VALUES);
     }
 }

@@ -84,15 +84,16 @@ impl Stage {
 
 /// Which network protocols can pass a hook; lets a filter leave out hooks it could never match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Layer3 {
     /// Anything.
-    Any,
+    Any = 0,
     /// IPv4 only.
-    V4,
+    V4 = 1,
     /// IPv6 only.
-    V6,
+    V6 = 2,
     /// ARP only.
-    Arp,
+    Arp = 3,
 }
 
 /// Which transport protocols can pass a hook.
@@ -175,6 +176,8 @@ pub struct Hook {
     pub layer3: Layer3,
     /// Transport protocols that can pass.
     pub layer4: Layer4,
+    /// Packets may pass that have no network header yet: their socket tells where they go.
+    pub bare: bool,
     /// Module that usually holds the function, for a helpful word when it is missing.
     pub module: Option<&'static str>,
     /// Candidates, best first.
@@ -218,6 +221,7 @@ const fn hop(name: &'static str, stage: Stage, sites: &'static [Site]) -> Hook {
         kind: Kind::Hop,
         layer3: Layer3::Any,
         layer4: Layer4::Any,
+        bare: false,
         module: None,
         sites,
     }
@@ -238,6 +242,10 @@ impl Hook {
     }
     const fn only(mut self, layer4: Layer4) -> Self {
         self.layer4 = layer4;
+        self
+    }
+    const fn bare(mut self) -> Self {
+        self.bare = true;
         self
     }
     const fn module(mut self, module: &'static str) -> Self {
@@ -264,10 +272,10 @@ pub const HOOKS: &[Hook] = &[
     // TCP's packets have no network header yet; the tuple is read from the socket.
     hop("__ip_queue_xmit", Socket, &[at("__ip_queue_xmit", Skb(2))])
         .v4()
-        .only(Tcp),
+        .bare(),
     hop("ip6_xmit", Socket, &[at("ip6_xmit", Skb(2))])
         .v6()
-        .only(Tcp),
+        .bare(),
     // ip_local_out is inlined into its callers but for TCP (all four kernels).
     hop("__ip_local_out", LocalOut, &[at("__ip_local_out", Skb(3))]).v4(),
     hop(
@@ -441,7 +449,9 @@ pub const HOOKS: &[Hook] = &[
     .module("br_netfilter"),
     // ---- copies ---------------------------------------------------------------------------
     // deliver_clone is inlined on all four kernels; its call of skb_clone is what can be seen.
-    hop("skb_clone", Bridge, &[at("skb_clone", Skb(1))]).kind(Kind::Clone),
+    hop("skb_clone", Bridge, &[at("skb_clone", Skb(1))])
+        .kind(Kind::Clone)
+        .bare(),
     // ---- tables ---------------------------------------------------------------------------
     // (skb, state, table) up to 5.15, then (priv, skb, state) where priv is the table: 5.16,
     // net/ipv4/netfilter/ip_tables.c. BTF tells; without module BTF it is the old order.
@@ -504,25 +514,29 @@ impl Binding {
     const POINTER: u64 = 1 << 20;
     const PKTINFO: u64 = 1 << 21;
 
-    /// Packs row `hook` of the catalogue, listened to at `site`.
+    const BARE: u64 = 1 << 22;
+
+    /// Packs row `row` of the catalogue, which is `hook`, listened to at `site`.
     #[must_use]
-    pub const fn new(hook: u16, kind: Kind, site: &Site) -> Self {
+    pub const fn new(row: u16, hook: &Hook, site: &Site) -> Self {
         let (position, how) = match site.arg {
             Skb(position) => (position, 0),
             SkbPtr(position) => (position, Self::POINTER),
             Arg::NftPktinfo(position) => (position, Self::PKTINFO),
         };
-        let table_kind = match kind {
+        let table_kind = match hook.kind {
             Kind::Verdict(kind) => kind as u64,
             Kind::Hop | Kind::Clone => 0,
         };
         Self(
-            hook as u64
+            row as u64
                 | (position as u64) << 16
                 | how
+                | if hook.bare { Self::BARE } else { 0 }
                 | (site.state as u64) << 24
                 | (site.table as u64) << 28
-                | table_kind << 32,
+                | table_kind << 32
+                | (hook.layer3 as u64) << 36,
         )
     }
 
@@ -568,6 +582,20 @@ impl Binding {
         self.0 >> 28 & 0xf
     }
 
+    /// Packets may have no network header yet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_bare(self) -> bool {
+        self.0 & Self::BARE != 0
+    }
+
+    /// [`Layer3`] as a number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn layer3(self) -> u8 {
+        (self.0 >> 36 & 0xf) as u8
+    }
+
     /// [`TableKind`] as a number.
     #[must_use]
     #[inline(always)]
@@ -582,8 +610,12 @@ mod tests {
 
     #[test]
     fn a_binding_says_what_it_was_made_of() {
+        const HOOK: Hook = hop("f", Socket, &[]);
         let site = table("f", Arg::NftPktinfo(1), 0, 2);
-        let binding = Binding::new(42, Kind::Verdict(TableKind::Nft), &site);
+        let nft = HOOK.kind(Kind::Verdict(TableKind::Nft)).v6();
+        let binding = Binding::new(42, &nft, &site);
+        assert_eq!(binding.layer3(), Layer3::V6 as u8);
+        assert!(!binding.is_bare());
         assert_eq!(binding.hook(), 42);
         assert_eq!(binding.position(), 1);
         assert!(binding.is_pktinfo());
@@ -591,7 +623,9 @@ mod tests {
         assert_eq!((binding.state(), binding.table()), (0, 2));
         assert_eq!(binding.table_kind(), TableKind::Nft as u8);
 
-        let binding = Binding::new(u16::MAX, Kind::Hop, &at("f", SkbPtr(5)));
+        let binding = Binding::new(u16::MAX, &HOOK.bare(), &at("f", SkbPtr(5)));
+        assert_eq!(binding.layer3(), Layer3::Any as u8);
+        assert!(binding.is_bare());
         assert_eq!((binding.hook(), binding.position()), (u16::MAX, 5));
         assert!(binding.is_pointer());
         assert!(!binding.is_pktinfo());

@@ -148,10 +148,10 @@ fn place(record: *mut RawEvent, skb: &Skb) -> u16 {
 /// The headers.
 #[inline(always)]
 fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
-    let headers = Headers::find(skb);
+    let headers = Headers::find(skb, binding());
     // SAFETY: a field of the record.
     let bytes = unsafe { (&raw mut (*record).packet).cast::<u8>() };
-    if headers.network == 0 {
+    if binding().is_bare() && headers.network == 0 {
         return socket(record, skb, bytes);
     }
     // Bytes before the buffer or behind its end may be read along; `captured` and `l2_len` say

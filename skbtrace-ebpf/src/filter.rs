@@ -8,15 +8,15 @@ use core::mem::{MaybeUninit, offset_of};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use skbtrace_common::{
     config::{
-        DPORT, DST, HOST, ICMPID, IFACE, List, MARK, MAX_VALUES, NETNS, PACKET, PID, PORT, PROTO,
-        SPORT, SRC, TRANSPORT,
+        DPORT, DST, HOST, ICMPID, IFACE, List, MARK, MAX_VALUES, NETNS, NO_V4, NO_V6, PACKET, PID,
+        PORT, PROTO, SPORT, SRC, TRANSPORT,
     },
     record::SHORT_NAME,
 };
 
 use crate::{
     config,
-    kernel::{copy, has, read},
+    kernel::{binding, copy, has, read},
     offset,
     packet::{ARP, Headers, IPV4, IPV6},
     skb::{Skb, sock_protocol},
@@ -238,12 +238,13 @@ fn accepts_packet(skb: &Skb) -> bool {
         dst: MaybeUninit::uninit(),
         words: MaybeUninit::uninit(),
     };
-    let headers = Headers::find(skb);
+    let binding = binding();
+    let headers = Headers::find(skb, binding);
     let found = match headers.protocol {
-        IPV4 => facts.take_ipv4(headers.address()),
-        IPV6 => facts.take_ipv6(headers.address()),
-        ARP => facts.take_arp(headers.address()),
-        0 => facts.take_sock(skb),
+        IPV4 if !active!(NO_V4) => facts.take_ipv4(headers.address()),
+        IPV6 if !active!(NO_V6) => facts.take_ipv6(headers.address()),
+        ARP if !active!(NO_V4) => facts.take_arp(headers.address()),
+        0 if binding.is_bare() => facts.take_sock(skb),
         _ => false,
     };
     found && facts.accepts_addresses() && (!active!(TRANSPORT) || facts.accepts_transport())

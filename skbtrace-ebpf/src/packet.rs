@@ -3,7 +3,10 @@
 //! `skb->network_header` is not always it: a tagged frame that was just received has it on the
 //! VLAN tag, a packet on its way out of a TCP socket has none yet.
 
-use skbtrace_common::record::LEAD;
+use skbtrace_common::{
+    hooks::{Binding, Layer3},
+    record::LEAD,
+};
 
 use crate::{kernel::read, skb::Skb};
 
@@ -32,15 +35,25 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Finds the network header behind any VLAN tags.
+    /// Finds the network header behind any VLAN tags. Where the function takes packets of one
+    /// protocol only, there is nothing to find.
     #[inline(always)]
-    pub fn find(skb: &Skb) -> Self {
+    pub fn find(skb: &Skb, binding: Binding) -> Self {
         let mut headers = Self {
             head: skb.head(),
             network: skb.network_header(),
             protocol: skb.protocol(),
         };
-        if is_tag(headers.protocol) {
+        let layer3 = binding.layer3();
+        if binding.is_bare() && headers.network == 0 {
+            headers.protocol = 0;
+        } else if layer3 == Layer3::V4 as u8 {
+            headers.protocol = IPV4;
+        } else if layer3 == Layer3::V6 as u8 {
+            headers.protocol = IPV6;
+        } else if layer3 == Layer3::Arp as u8 {
+            headers.protocol = ARP;
+        } else if is_tag(headers.protocol) {
             headers.skip_tags(skb.mac_header());
         } else if headers.protocol == 0 && headers.network != 0 {
             headers.guess_from_version();

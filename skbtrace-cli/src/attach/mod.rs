@@ -170,7 +170,7 @@ fn attach_site(
         clippy::cast_possible_truncation,
         reason = "the catalogue has fewer rows"
     )]
-    let binding = Binding::new(row as u16, hook.kind, site);
+    let binding = Binding::new(row as u16, hook, site);
     let attach = |program: &'static str, at_return: bool| -> Result<Probe, Refusal> {
         let event: OwnedFd = kprobes
             .open(site.symbol, at_return)
