@@ -104,8 +104,8 @@ pub struct TestArgs {
     /// Run only the tests whose name contains this
     #[arg(long, value_name = "NAME")]
     pub filter: Option<String>,
-    /// How many guests run at the same time
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    /// How many guests run at the same time [default: half the processors]
+    #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
     pub jobs: usize,
     /// Only the unit tests, without any guest
     #[arg(long, conflicts_with = "vm_only")]
@@ -131,6 +131,11 @@ pub struct BenchArgs {
     /// More options for `skbtrace-tests bench`
     #[arg(last = true, value_name = "OPTIONS")]
     pub options: Vec<String>,
+}
+
+/// A guest has two processors; two guests on two would only disturb each other.
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 #[cfg(test)]

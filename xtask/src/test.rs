@@ -22,6 +22,7 @@ use crate::{compile, paths, setup};
 const TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 pub fn run(args: &TestArgs) -> Result<ExitCode> {
+    setup::ensure()?;
     let mut total = Report::default();
     let mut summary = Vec::new();
     if !args.vm_only {
@@ -82,7 +83,6 @@ fn unit_tests(args: &TestArgs) -> Result<Report> {
 
 /// Runs the scenarios on the kernels, a few at a time; a summary line and counts for each.
 fn guests(args: &TestArgs) -> Result<Vec<(String, Report)>> {
-    setup::ensure()?;
     let extras = if args.no_build {
         compile::built_extras()?
     } else {

@@ -90,7 +90,7 @@ impl Builder {
 fn kernel() -> Builder {
     let mut b = Builder::new();
     b.int("unsigned int", 4); // 1
-    b.composite(STRUCT, true, "", &[("pkt_type", 1, 3 << 24 | 128 * 8)]); // 2
+    b.composite(STRUCT, true, "", &[("pkt_type", 1, (3 << 24) | (128 * 8))]); // 2
     b.composite(UNION, false, "", &[("", 2, 0), ("headers", 2, 0)]); // 3
     b.composite(
         STRUCT,
