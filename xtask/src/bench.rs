@@ -21,7 +21,7 @@ const END: &str = "BENCH-TABLE-END";
 
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let extras = if args.no_build {
-        compile::built_extras()?
+        compile::built()?
     } else {
         setup::ensure()?;
         compile::build()?

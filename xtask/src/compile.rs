@@ -35,9 +35,18 @@ pub fn build() -> Result<Vec<Extra>> {
         process::shown(&mut command)?,
         "the build failed; if it is the eBPF side that lacks something, run `cargo xtask setup`"
     );
+    built()
+}
+
+/// The binaries of an earlier build, all of which have to be there.
+pub fn built() -> Result<Vec<Extra>> {
     for (_, binary) in BINARIES {
         let file = path(binary);
-        ensure!(file.is_file(), "cargo built no {}", file.display());
+        ensure!(
+            file.is_file(),
+            "{} is not there: run `cargo xtask build`",
+            file.display()
+        );
     }
     built_extras()
 }

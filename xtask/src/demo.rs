@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let extras = if args.no_build {
-        compile::built_extras()?
+        compile::built()?
     } else {
         setup::ensure()?;
         compile::build()?

@@ -158,8 +158,12 @@ fn arp() -> Result<()> {
         ..Plan::default()
     })?;
     let (client, server) = (&cluster.client, &cluster.server);
-    client.ip("neigh flush dev eth0\n")?;
+    // Or else the server, confirming what it learned, would teach the client its address again.
+    server.ip(&format!(
+        "neigh replace {CLIENT} lladdr {CLIENT_MAC} dev eth0 nud permanent\n"
+    ))?;
     let tracer = Tracer::start(&["--route"])?;
+    client.ip("neigh flush dev eth0\n")?;
     send(&cluster, CLIENT, SERVER, b"who has")?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
