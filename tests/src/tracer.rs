@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -140,6 +142,10 @@ impl Tracer {
         stdout: Stdio,
         stderr: Stdio,
     ) -> Result<Self> {
+        // Or else a killed run would leave it tracing for ever.
+        let end_with_parent = || Ok(set_pdeathsig(Signal::SIGTERM)?);
+        // SAFETY: between fork and exec the closure makes one prctl system call and nothing else.
+        unsafe { command.pre_exec(end_with_parent) };
         let mut child = command
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -169,7 +175,17 @@ impl Tracer {
                 None => Ok(None),
             }
         })
-        .with_context(|| format!("skbtrace's stderr:\n{}", self.stderr.now().join("\n")))
+        .map_err(|error| self.with_words(&error))
+    }
+
+    /// Adds what skbtrace said so far to an error.
+    fn with_words(&self, error: &Error) -> Error {
+        let said = self.stderr.now();
+        if said.is_empty() {
+            anyhow!("{error:#}")
+        } else {
+            anyhow!("{error:#}; skbtrace's stderr:\n{}", said.join("\n"))
+        }
     }
 
     /// Sends it a signal.
@@ -195,7 +211,7 @@ impl Tracer {
         let start = Instant::now();
         let status = self
             .wait_end_within(limit)
-            .with_context(|| format!("skbtrace's stderr:\n{}", self.stderr.now().join("\n")))?;
+            .map_err(|error| self.with_words(&error))?;
         let took = start.elapsed();
         Ok(Outcome {
             code: status.code(),
