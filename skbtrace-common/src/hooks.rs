@@ -5,11 +5,14 @@
 //! attached is taken. Presence decides, never the version number. Facts about versions are for
 //! 5.10, 6.1, 6.12 and 7.2 as Debian builds them, unless a comment says otherwise.
 //!
-//! A new hook is one row here. A new set is one constant, one entry of [`SETS`] and its rows.
+//! A new hook is one row of [`HOOKS`]. A new set is one constant, one entry of [`SETS`] and its
+//! rows.
 
-use Arg::{Skb, SkbPtr};
-use Layer4::{Icmp, Icmp6, Tcp, Udp};
-use Stage::{Bridge, Driver, LocalIn, LocalOut, Netfilter, Route, Rx, Socket, Transport};
+mod binding;
+mod catalogue;
+
+pub use binding::Binding;
+pub use catalogue::HOOKS;
 
 /// A set of hooks, chosen on the command line by its name as an option.
 #[derive(Clone, Copy, Debug)]
@@ -69,15 +72,15 @@ impl Stage {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Socket => "socket",
-            LocalOut => "local-out",
-            Route => "route",
-            Netfilter => "netfilter",
-            Driver => "driver",
-            Rx => "rx",
-            Bridge => "bridge",
-            LocalIn => "local-in",
-            Transport => "transport",
+            Self::Socket => "socket",
+            Self::LocalOut => "local-out",
+            Self::Route => "route",
+            Self::Netfilter => "netfilter",
+            Self::Driver => "driver",
+            Self::Rx => "rx",
+            Self::Bridge => "bridge",
+            Self::LocalIn => "local-in",
+            Self::Transport => "transport",
         }
     }
 }
@@ -262,356 +265,14 @@ impl Hook {
     }
 }
 
-/// The catalogue. An event names its row by the index here.
-pub const HOOKS: &[Hook] = &[
-    // ---- from the socket down -------------------------------------------------------------
-    // Not udp_send_skb and udp_v6_send_skb, one step before: they fill in the UDP header, so at
-    // their entry the ports are whatever the buffer held (all four kernels).
-    hop("ip_send_skb", Socket, &[at("ip_send_skb", Skb(2))]).v4(),
-    hop("ip6_send_skb", Socket, &[at("ip6_send_skb", Skb(1))]).v6(),
-    // TCP's packets have no network header yet; the tuple is read from the socket.
-    hop("__ip_queue_xmit", Socket, &[at("__ip_queue_xmit", Skb(2))])
-        .v4()
-        .bare(),
-    hop("ip6_xmit", Socket, &[at("ip6_xmit", Skb(2))])
-        .v6()
-        .bare(),
-    // ip_local_out is inlined into its callers but for TCP (all four kernels).
-    hop("__ip_local_out", LocalOut, &[at("__ip_local_out", Skb(3))]).v4(),
-    hop(
-        "__ip6_local_out",
-        LocalOut,
-        &[at("__ip6_local_out", Skb(3))],
-    )
-    .v6(),
-    // ---- routing and output ---------------------------------------------------------------
-    hop("ip_output", Route, &[at("ip_output", Skb(3))]).v4(),
-    hop("ip_mc_output", Route, &[at("ip_mc_output", Skb(3))]).v4(),
-    hop("ip_finish_output", Route, &[at("ip_finish_output", Skb(3))]).v4(),
-    hop("ip_do_fragment", Route, &[at("ip_do_fragment", Skb(3))]).v4(),
-    hop("ip6_output", Route, &[at("ip6_output", Skb(3))]).v6(),
-    hop(
-        "ip6_finish_output",
-        Route,
-        &[at("ip6_finish_output", Skb(3))],
-    )
-    .v6(),
-    hop("ip6_fragment", Route, &[at("ip6_fragment", Skb(3))]).v6(),
-    hop("ip_forward", Route, &[at("ip_forward", Skb(1))]).v4(),
-    // ip6_forward_finish cannot be traced on any kernel (an out-of-line static inline).
-    hop("ip6_forward", Route, &[at("ip6_forward", Skb(1))]).v6(),
-    // ---- devices --------------------------------------------------------------------------
-    // dev_queue_xmit is a header inline from 6.1 on.
-    hop(
-        "__dev_queue_xmit",
-        Driver,
-        &[at("__dev_queue_xmit", Skb(1))],
-    ),
-    hop("netif_receive_skb", Rx, &[at("netif_receive_skb", Skb(1))]),
-    hop(
-        "__netif_receive_skb",
-        Rx,
-        &[at("__netif_receive_skb", Skb(1))],
-    ),
-    // Batched receive (NAPI with GRO) reaches only this one.
-    hop(
-        "__netif_receive_skb_core",
-        Rx,
-        &[
-            at("__netif_receive_skb_core", SkbPtr(1)),
-            at("__netif_receive_skb_core.constprop.0", SkbPtr(1)),
-        ],
-    ),
-    // ---- IPv4 and IPv6 receive ------------------------------------------------------------
-    hop("ip_rcv", LocalIn, &[at("ip_rcv", Skb(1))]).v4(),
-    // Batched receive passes ip_rcv_core and not ip_rcv.
-    hop("ip_rcv_core", LocalIn, &[at("ip_rcv_core", Skb(1))]).v4(),
-    // Inlined into ip_rcv: passes only where the netns has PRE_ROUTING hooks (all four kernels).
-    hop("ip_rcv_finish", LocalIn, &[at("ip_rcv_finish", Skb(3))]).v4(),
-    hop(
-        "ip_local_deliver",
-        LocalIn,
-        &[at("ip_local_deliver", Skb(1))],
-    )
-    .v4(),
-    hop("ipv6_rcv", LocalIn, &[at("ipv6_rcv", Skb(1))]).v6(),
-    hop("ip6_rcv_core", LocalIn, &[at("ip6_rcv_core", Skb(1))]).v6(),
-    // Inlined into ipv6_rcv, like ip_rcv_finish.
-    hop("ip6_rcv_finish", LocalIn, &[at("ip6_rcv_finish", Skb(3))]).v6(),
-    hop("ip6_input", LocalIn, &[at("ip6_input", Skb(1))]).v6(),
-    hop("arp_rcv", LocalIn, &[at("arp_rcv", Skb(1))]).arp(),
-    hop("arp_xmit", LocalOut, &[at("arp_xmit", Skb(1))]).arp(),
-    hop("udp_rcv", Transport, &[at("udp_rcv", Skb(1))])
-        .v4()
-        .only(Udp),
-    hop("udpv6_rcv", Transport, &[at("udpv6_rcv", Skb(1))])
-        .v6()
-        .only(Udp),
-    hop("tcp_v4_rcv", Transport, &[at("tcp_v4_rcv", Skb(1))])
-        .v4()
-        .only(Tcp),
-    hop("tcp_v6_rcv", Transport, &[at("tcp_v6_rcv", Skb(1))])
-        .v6()
-        .only(Tcp),
-    hop("icmp_rcv", Transport, &[at("icmp_rcv", Skb(1))])
-        .v4()
-        .only(Icmp),
-    hop("icmpv6_rcv", Transport, &[at("icmpv6_rcv", Skb(1))])
-        .v6()
-        .only(Icmp6),
-    // ---- bridge ---------------------------------------------------------------------------
-    hop("br_dev_xmit", Bridge, &[at("br_dev_xmit", Skb(1))]).module("bridge"),
-    hop(
-        "br_handle_frame",
-        Bridge,
-        &[at("br_handle_frame", SkbPtr(1))],
-    )
-    .module("bridge"),
-    hop(
-        "br_nf_pre_routing",
-        Bridge,
-        &[at("br_nf_pre_routing", Skb(2))],
-    )
-    .module("br_netfilter"),
-    hop(
-        "br_nf_pre_routing_ipv6",
-        Bridge,
-        &[at("br_nf_pre_routing_ipv6", Skb(2))],
-    )
-    .v6()
-    .module("br_netfilter"),
-    hop(
-        "br_nf_pre_routing_finish",
-        Bridge,
-        &[at("br_nf_pre_routing_finish", Skb(3))],
-    )
-    .v4()
-    .module("br_netfilter"),
-    hop(
-        "br_nf_pre_routing_finish_ipv6",
-        Bridge,
-        &[at("br_nf_pre_routing_finish_ipv6", Skb(3))],
-    )
-    .v6()
-    .module("br_netfilter"),
-    hop(
-        "br_handle_frame_finish",
-        Bridge,
-        &[at("br_handle_frame_finish", Skb(3))],
-    )
-    .module("bridge"),
-    hop(
-        "br_pass_frame_up",
-        Bridge,
-        &[at("br_pass_frame_up", Skb(1))],
-    )
-    .module("bridge"),
-    // Inlined into br_pass_frame_up on all four kernels, where netif_receive_skb shows the step.
-    hop(
-        "br_netif_receive_skb",
-        Bridge,
-        &[at("br_netif_receive_skb", Skb(3))],
-    )
-    .module("bridge"),
-    hop("br_flood", Bridge, &[at("br_flood", Skb(2))]).module("bridge"),
-    hop("br_forward", Bridge, &[at("br_forward", Skb(2))]).module("bridge"),
-    hop("__br_forward", Bridge, &[at("__br_forward", Skb(2))]).module("bridge"),
-    // 6.12 merged br_nf_forward_ip and br_nf_forward_arp into br_nf_forward.
-    hop(
-        "br_nf_forward",
-        Bridge,
-        &[at("br_nf_forward", Skb(2)), at("br_nf_forward_ip", Skb(2))],
-    )
-    .module("br_netfilter"),
-    hop(
-        "br_nf_forward_finish",
-        Bridge,
-        &[at("br_nf_forward_finish", Skb(3))],
-    )
-    .module("br_netfilter"),
-    hop(
-        "br_forward_finish",
-        Bridge,
-        &[at("br_forward_finish", Skb(3))],
-    )
-    .module("bridge"),
-    hop(
-        "br_nf_post_routing",
-        Bridge,
-        &[at("br_nf_post_routing", Skb(2))],
-    )
-    .module("br_netfilter"),
-    hop(
-        "br_nf_dev_queue_xmit",
-        Bridge,
-        &[at("br_nf_dev_queue_xmit", Skb(3))],
-    )
-    .module("br_netfilter"),
-    // ---- copies ---------------------------------------------------------------------------
-    // deliver_clone is inlined on all four kernels; its call of skb_clone is what can be seen.
-    hop("skb_clone", Bridge, &[at("skb_clone", Skb(1))])
-        .kind(Kind::Clone)
-        .bare(),
-    // ---- tables ---------------------------------------------------------------------------
-    // (skb, state, table) up to 5.15, then (priv, skb, state) where priv is the table: 5.16,
-    // net/ipv4/netfilter/ip_tables.c. BTF tells; without module BTF it is the old order.
-    hop("ipt_do_table", Netfilter, IPT_DO_TABLE)
-        .kind(Kind::Verdict(TableKind::Xt))
-        .sets(IPTABLE)
-        .v4()
-        .module("ip_tables"),
-    hop("ip6t_do_table", Netfilter, IP6T_DO_TABLE)
-        .kind(Kind::Verdict(TableKind::Xt))
-        .sets(IPTABLE)
-        .v6()
-        .module("ip6_tables"),
-    hop("arpt_do_table", Netfilter, ARPT_DO_TABLE)
-        .kind(Kind::Verdict(TableKind::Xt))
-        .sets(IPTABLE)
-        .arp()
-        .module("arp_tables"),
-    hop(
-        "nft_do_chain",
-        Netfilter,
-        &[table("nft_do_chain", Arg::NftPktinfo(1), 0, 2)],
-    )
-    .kind(Kind::Verdict(TableKind::Nft))
-    .sets(IPTABLE)
-    .module("nf_tables"),
-    // Absent where BRIDGE_NF_EBTABLES_LEGACY is off (Debian's 7.2).
-    hop("ebt_do_table", Netfilter, EBT_DO_TABLE)
-        .kind(Kind::Verdict(TableKind::Ebt))
-        .sets(IPTABLE)
-        .module("ebtables"),
-];
-
-const IPT_DO_TABLE: &[Site] = &[
-    table("ipt_do_table", Skb(2), 3, 1),
-    table("ipt_do_table", Skb(1), 2, 3),
-];
-const IP6T_DO_TABLE: &[Site] = &[
-    table("ip6t_do_table", Skb(2), 3, 1),
-    table("ip6t_do_table", Skb(1), 2, 3),
-];
-const ARPT_DO_TABLE: &[Site] = &[
-    table("arpt_do_table", Skb(2), 3, 1),
-    table("arpt_do_table", Skb(1), 2, 3),
-];
-const EBT_DO_TABLE: &[Site] = &[
-    table("ebt_do_table", Skb(2), 3, 1),
-    table("ebt_do_table", Skb(1), 2, 3),
-];
-
-/// What a program is told of the one function it is attached to: a 64-bit constant that user
-/// space writes into the program before loading it, so that one image serves every function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Binding(pub u64);
-
-impl Binding {
-    /// What stands in the image until user space replaces it.
-    pub const PLACEHOLDER: u64 = 0x5eed_5eed_5eed_5eed;
-
-    const POINTER: u64 = 1 << 20;
-    const PKTINFO: u64 = 1 << 21;
-
-    const BARE: u64 = 1 << 22;
-
-    /// Packs row `row` of the catalogue, which is `hook`, listened to at `site`.
-    #[must_use]
-    pub const fn new(row: u16, hook: &Hook, site: &Site) -> Self {
-        let (position, how) = match site.arg {
-            Skb(position) => (position, 0),
-            SkbPtr(position) => (position, Self::POINTER),
-            Arg::NftPktinfo(position) => (position, Self::PKTINFO),
-        };
-        let table_kind = match hook.kind {
-            Kind::Verdict(kind) => kind as u64,
-            Kind::Hop | Kind::Clone => 0,
-        };
-        Self(
-            row as u64
-                | (position as u64) << 16
-                | how
-                | if hook.bare { Self::BARE } else { 0 }
-                | (site.state as u64) << 24
-                | (site.table as u64) << 28
-                | table_kind << 32
-                | (hook.layer3 as u64) << 36,
-        )
-    }
-
-    /// Row of the catalogue.
-    #[must_use]
-    #[inline(always)]
-    pub const fn hook(self) -> u16 {
-        self.0 as u16
-    }
-
-    /// Position of the argument that leads to the packet.
-    #[must_use]
-    #[inline(always)]
-    pub const fn position(self) -> u64 {
-        self.0 >> 16 & 0xf
-    }
-
-    /// The argument is a `struct sk_buff **`.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_pointer(self) -> bool {
-        self.0 & Self::POINTER != 0
-    }
-
-    /// The argument is a `struct nft_pktinfo *`.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_pktinfo(self) -> bool {
-        self.0 & Self::PKTINFO != 0
-    }
-
-    /// Position of the `nf_hook_state`, or 0.
-    #[must_use]
-    #[inline(always)]
-    pub const fn state(self) -> u64 {
-        self.0 >> 24 & 0xf
-    }
-
-    /// Position of the table or chain, or 0.
-    #[must_use]
-    #[inline(always)]
-    pub const fn table(self) -> u64 {
-        self.0 >> 28 & 0xf
-    }
-
-    /// Packets may have no network header yet.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_bare(self) -> bool {
-        self.0 & Self::BARE != 0
-    }
-
-    /// [`Layer3`] as a number.
-    #[must_use]
-    #[inline(always)]
-    pub const fn layer3(self) -> u8 {
-        (self.0 >> 36 & 0xf) as u8
-    }
-
-    /// [`TableKind`] as a number.
-    #[must_use]
-    #[inline(always)]
-    pub const fn table_kind(self) -> u8 {
-        (self.0 >> 32 & 0xf) as u8
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Arg::*, Stage::Socket, *};
 
     #[test]
     fn a_binding_says_what_it_was_made_of() {
         const HOOK: Hook = hop("f", Socket, &[]);
-        let site = table("f", Arg::NftPktinfo(1), 0, 2);
+        let site = table("f", NftPktinfo(1), 0, 2);
         let nft = HOOK.kind(Kind::Verdict(TableKind::Nft)).v6();
         let binding = Binding::new(42, &nft, &site);
         assert_eq!(binding.layer3(), Layer3::V6 as u8);

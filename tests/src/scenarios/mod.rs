@@ -9,6 +9,7 @@ mod changes;
 mod command;
 mod filters;
 mod lifecycle;
+mod lockdown;
 mod protocols;
 
 use std::fmt;
@@ -71,14 +72,16 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 }
 
 fn all() -> Vec<Trial> {
-    // The first of `changes` needs a kernel on which nothing has loaded the bridge yet.
-    let themes: [fn() -> Vec<Trial>; 6] = [
+    // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
+    // `lockdown` nothing can be traced any more.
+    let themes: [fn() -> Vec<Trial>; 7] = [
         changes::trials,
         article::trials,
         protocols::trials,
         filters::trials,
         lifecycle::trials,
         command::trials,
+        lockdown::trials,
     ];
     themes.iter().flat_map(|trials| trials()).collect()
 }
