@@ -33,7 +33,9 @@ enum To {
 /// As much as a pipe that is ready takes without blocking (`PIPE_BUF`).
 const CHUNK: usize = 4096;
 /// How often a blocked write looks whether it is to give up, milliseconds.
-const PATIENCE: libc::c_int = 100;
+const LOOK: libc::c_int = 100;
+/// How many looks in a row, without the reader taking anything, it waits when the run is to end.
+const PATIENCE: u32 = 10;
 
 impl Output {
     /// Standard output, or a file that is created. What it held is kept until [`Output::begin`],
@@ -109,15 +111,17 @@ fn wait_writable(descriptor: libc::c_int, stopping: &AtomicBool) -> io::Result<(
         events: libc::POLLOUT,
         revents: 0,
     };
-    loop {
+    let mut looks = 0;
+    while looks < PATIENCE {
         // SAFETY: one whole pollfd.
-        let ready = unsafe { libc::poll(&raw mut poll, 1, PATIENCE) };
+        let ready = unsafe { libc::poll(&raw mut poll, 1, LOOK) };
         // Anything but a time-out, errors included, is for the write to find out.
         if ready > 0 {
             return Ok(());
         }
         if stopping.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
+            looks += 1;
         }
     }
+    Err(io::ErrorKind::Interrupted.into())
 }

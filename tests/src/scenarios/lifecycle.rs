@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("sigint", || ended_by(Signal::SIGINT)),
         trial("sigterm", || ended_by(Signal::SIGTERM)),
         trial("closed_pipe", closed_pipe),
+        trial("stopped_reader", stopped_reader),
         trial("nothing_matched", nothing_matched),
         trial("full_disk", full_disk),
         trial("loss_ringbuf", || loss("ringbuf")),
@@ -145,6 +146,27 @@ fn closed_pipe() -> Result<()> {
         ensure!(
             !said.contains("error") && !said.contains("pipe"),
             "a closed pipe is an error"
+        );
+        Ok(())
+    })())
+}
+
+/// A pager that waits for a key does not keep skbtrace from ending.
+fn stopped_reader() -> Result<()> {
+    let cluster = topology::pods()?;
+    let (reader, writer) = std::io::pipe()?;
+    let mut tracer = Tracer::spawn(PATH, Stdio::from(writer), Stdio::piped())?;
+    tracer.wait_ready()?;
+    // Several times what a pipe holds (64 KiB).
+    send(&cluster, 100)?;
+    tracer.signal(Signal::SIGTERM)?;
+    let outcome = tracer.finish()?;
+    drop(reader);
+    outcome.explain((|| {
+        ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
+        ensure!(
+            outcome.said().contains("not written"),
+            "it does not say that lines are missing"
         );
         Ok(())
     })())
