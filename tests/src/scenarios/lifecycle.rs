@@ -80,7 +80,24 @@ fn count() -> Result<()> {
     })())
 }
 
+/// How long a run may take from the signal to its end.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Three tries for the time, as a guest's host may be busy with something else; one for all the
+/// rest.
 fn ended_by(signal: Signal) -> Result<()> {
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let time = time_to_end(signal)?;
+        if time < LIMIT {
+            return Ok(());
+        }
+        took.push(time);
+    }
+    bail!("from {signal} to the end it took {took:?}, three times more than {LIMIT:?}")
+}
+
+fn time_to_end(signal: Signal) -> Result<Duration> {
     let cluster = topology::pods()?;
     let before = probes()?;
     let tracer = Tracer::start(PATH)?;
@@ -95,16 +112,12 @@ fn ended_by(signal: Signal) -> Result<()> {
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(
-            outcome.took < Duration::from_secs(2),
-            "it took {:?} from {signal} to the end",
-            outcome.took
-        );
-        ensure!(
             after == before,
             "left behind: {after:?}; before: {before:?}"
         );
         outcome.find(&hop(&["udp_rcv"])).map(drop)
-    })())
+    })())?;
+    Ok(outcome.took)
 }
 
 /// The kprobes and traced functions of this kernel; none where it does not list them.
