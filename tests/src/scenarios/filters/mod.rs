@@ -181,8 +181,9 @@ fn netns() -> Result<()> {
 fn equal_addresses() -> Result<()> {
     let (one, other) = (topology::pods()?, topology::pods()?);
     let packet = udp(Client, Server, 40001, 7001);
-    let inode = one.client.inode();
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "-N", &inode.to_string()])?;
+    // By the name that ip netns gave it; `netns` takes the number.
+    let (name, inode) = (one.client.name(), one.client.inode());
+    let tracer = Tracer::start(&["--route", "--host", CLIENT, "-N", name])?;
     packet.send(&other)?;
     packet.send(&one)?;
     packet.send(&other)?;
