@@ -3,12 +3,15 @@
 //! Bytes come from a ring buffer, from a perf buffer, which pads them, or from a recorded file,
 //! and are looked at in this one place: whether they are long enough for what they claim to be.
 //!
-//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, and has names exactly
-//! when it is a verdict. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
+//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, and has exactly the
+//! [`Extra`] of that kind. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
 
 use skbtrace_common::{
-    Plain as _,
-    record::{KIND_CLONE, KIND_HOP, KIND_VERDICT, NAME, RawEvent, RawVerdict},
+    Plain,
+    record::{
+        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, NAME,
+        RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+    },
 };
 
 /// One event as the kernel side wrote it.
@@ -16,8 +19,23 @@ use skbtrace_common::{
 pub struct Record {
     /// What every event has.
     pub event: RawEvent,
-    /// Where a verdict was spoken; in a box, as most events are none.
-    pub names: Option<Box<TableNames>>,
+    /// What this kind of event has besides.
+    pub extra: Extra,
+    /// The kernel stack, when it was asked for.
+    pub stack: Option<Box<RawStack>>,
+}
+
+/// What a record of some kind has besides the event; in boxes, as most events have nothing.
+#[derive(Clone, Debug)]
+pub enum Extra {
+    /// Nothing: hops, copies, drops.
+    None,
+    /// Where a verdict was spoken.
+    Names(Box<TableNames>),
+    /// What connection tracking knows.
+    Conntrack(Box<RawConntrack>),
+    /// The packet before its addresses were translated.
+    Nat(Box<RawNat>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -58,27 +76,48 @@ impl Record {
     /// The bytes are too few, or of a kind that this version does not know.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let Some(event) = RawEvent::from_bytes(bytes) else {
-            return Err(RecordError::TooShort {
-                len: bytes.len(),
-                needed: size_of::<RawEvent>(),
-            });
-        };
-        let names = match event.kind {
-            KIND_HOP | KIND_CLONE => None,
-            KIND_VERDICT => Some(TableNames::parse(bytes)?),
+        let event: RawEvent = read(bytes)?;
+        let (extra, size) = match event.kind {
+            KIND_HOP | KIND_CLONE | KIND_DROP => (Extra::None, size_of::<RawEvent>()),
+            KIND_VERDICT => (
+                Extra::Names(TableNames::parse(bytes)?),
+                size_of::<RawVerdict>(),
+            ),
+            KIND_CONNTRACK => (
+                Extra::Conntrack(Box::new(read(bytes)?)),
+                size_of::<RawConntrack>(),
+            ),
+            KIND_NAT => (Extra::Nat(Box::new(read(bytes)?)), size_of::<RawNat>()),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
-        Ok(Self { event, names })
+        let stack = if event.flags & HAS_STACK == 0 {
+            None
+        } else {
+            let behind = bytes.get(size..).unwrap_or_default();
+            let stack = RawStack::from_bytes(behind).ok_or(RecordError::TooShort {
+                len: bytes.len(),
+                needed: size + size_of::<RawStack>(),
+            })?;
+            Some(Box::new(stack))
+        };
+        Ok(Self {
+            event,
+            extra,
+            stack,
+        })
     }
+}
+
+fn read<T: Plain>(bytes: &[u8]) -> Result<T, RecordError> {
+    T::from_bytes(bytes).ok_or(RecordError::TooShort {
+        len: bytes.len(),
+        needed: size_of::<T>(),
+    })
 }
 
 impl TableNames {
     fn parse(bytes: &[u8]) -> Result<Box<Self>, RecordError> {
-        let verdict = RawVerdict::from_bytes(bytes).ok_or(RecordError::TooShort {
-            len: bytes.len(),
-            needed: size_of::<RawVerdict>(),
-        })?;
+        let verdict: RawVerdict = read(bytes)?;
         Ok(Box::new(Self {
             pf: verdict.pf,
             hooknum: verdict.hooknum,
@@ -99,7 +138,7 @@ mod tests {
         let mut bytes = testing::blank().as_bytes().to_vec();
         bytes.extend_from_slice(&[0xaa; 7]);
         let record = Record::parse(&bytes).expect("a hop");
-        assert!(record.names.is_none());
+        assert!(matches!(record.extra, Extra::None));
     }
 
     #[test]
@@ -109,8 +148,8 @@ mod tests {
         assert_eq!(
             error,
             RecordError::TooShort {
-                len: 223,
-                needed: 224
+                len: 239,
+                needed: 240
             }
         );
         let mut verdict = testing::blank();
@@ -119,8 +158,8 @@ mod tests {
         assert_eq!(
             error,
             RecordError::TooShort {
-                len: 224,
-                needed: 360
+                len: 240,
+                needed: 376
             }
         );
     }
@@ -137,7 +176,9 @@ mod tests {
     #[test]
     fn a_verdict_has_names() {
         let record = testing::verdict(2, 3, 1, b"nat", b"", 1);
-        let names = record.names.expect("names");
+        let Extra::Names(names) = record.extra else {
+            panic!("no names");
+        };
         assert_eq!((names.pf, names.hooknum, names.table_kind), (2, 3, 1));
         assert_eq!(&names.table[..4], b"nat\0");
     }

@@ -29,6 +29,14 @@ pub struct Set {
 pub const ROUTE: u32 = 1 << 0;
 /// Verdicts of netfilter tables.
 pub const IPTABLE: u32 = 1 << 1;
+/// Drops with their reasons.
+pub const DROP: u32 = 1 << 2;
+/// Copies, pieces, merges and the end of packets.
+pub const LIFE: u32 = 1 << 3;
+/// Connection tracking.
+pub const CONNTRACK: u32 = 1 << 4;
+/// Address translation.
+pub const NAT: u32 = 1 << 5;
 
 /// All sets; the first is the default.
 pub const SETS: &[Set] = &[
@@ -41,6 +49,26 @@ pub const SETS: &[Set] = &[
         bit: IPTABLE,
         name: "iptable",
         help: "verdicts of the iptables, nftables and ebtables tables",
+    },
+    Set {
+        bit: DROP,
+        name: "drop",
+        help: "drops, with the reason and the place in the code",
+    },
+    Set {
+        bit: LIFE,
+        name: "life",
+        help: "copies, pieces, merges and the end of packets",
+    },
+    Set {
+        bit: CONNTRACK,
+        name: "conntrack",
+        help: "connection tracking: state, status and both tuples",
+    },
+    Set {
+        bit: NAT,
+        name: "nat",
+        help: "address translation: the packet before and after",
     },
 ];
 
@@ -65,6 +93,24 @@ pub enum Stage {
     LocalIn,
     /// Transport protocol, receiving.
     Transport,
+    /// Finding the neighbour's MAC address.
+    Neighbour,
+    /// Traffic control: classifiers and actions.
+    Tc,
+    /// In a queueing discipline.
+    Qdisc,
+    /// From one network namespace into another.
+    Crossing,
+    /// Merged with others of its flow.
+    Gro,
+    /// Into or out of a tunnel.
+    Tunnel,
+    /// Encrypted or decrypted (IPsec).
+    Xfrm,
+    /// Where packet sockets (tcpdump) see it.
+    Tap,
+    /// Freed.
+    Free,
 }
 
 impl Stage {
@@ -81,6 +127,15 @@ impl Stage {
             Self::Bridge => "bridge",
             Self::LocalIn => "local-in",
             Self::Transport => "transport",
+            Self::Neighbour => "neighbour",
+            Self::Tc => "tc",
+            Self::Qdisc => "qdisc",
+            Self::Crossing => "netns-crossing",
+            Self::Gro => "gro",
+            Self::Tunnel => "tunnel",
+            Self::Xfrm => "xfrm",
+            Self::Tap => "tap",
+            Self::Free => "free",
         }
     }
 }
@@ -135,8 +190,12 @@ pub struct Site {
     /// Netfilter tables: position of `struct nf_hook_state *`; 0 when the packet's argument
     /// holds it or the hook is no table.
     pub state: u8,
-    /// Netfilter tables: position of the table or chain; 0 otherwise.
+    /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
+    /// position of the other packet. 0 otherwise.
     pub table: u8,
+    /// A tracepoint and no function: `symbol` is its name, positions are those of its arguments
+    /// (include/trace/events).
+    pub tracepoint: bool,
 }
 
 /// The kind of netfilter table a hook walks.
@@ -151,6 +210,8 @@ pub enum TableKind {
     Ebt = 2,
     /// `struct nft_chain`: nftables, iptables-nft.
     Nft = 3,
+    /// No table but all of a hook's functions, one after the other (`nf_hook_slow`).
+    Hook = 4,
 }
 
 /// What a hook reports.
@@ -162,6 +223,24 @@ pub enum Kind {
     Clone,
     /// A table decided: one event at the return, with the verdict.
     Verdict(TableKind),
+    /// Connection tracking: one event at the return, with the entry.
+    Conntrack,
+    /// Addresses translated: one event at the return, with the packet before and after.
+    Nat,
+    /// The packet was dropped: one event, with reason and place.
+    Drop,
+    /// The packet was cut up: its pieces, the list that is returned, are followed from here on.
+    Segments,
+    /// The packet goes out in pieces that hang on it (`frag_list`): they are followed.
+    Fragments,
+    /// The other packet becomes a copy of this one.
+    Morph,
+    /// The packet is merged into the other one.
+    Merge,
+    /// The packet gets a new buffer; it stays the same.
+    Head,
+    /// The packet is gone: its address may be another's from here on.
+    Free,
 }
 
 /// A row of the catalogue.
@@ -181,6 +260,9 @@ pub struct Hook {
     pub layer4: Layer4,
     /// Packets may pass that have no network header yet: their socket tells where they go.
     pub bare: bool,
+    /// Needed to follow packets: attached, without events of its own, even when its sets are not
+    /// chosen.
+    pub follows: bool,
     /// Module that usually holds the function, for a helpful word when it is missing.
     pub module: Option<&'static str>,
     /// Candidates, best first.
@@ -204,6 +286,21 @@ const fn at(symbol: &'static str, arg: Arg) -> Site {
         arg,
         state: 0,
         table: 0,
+        tracepoint: false,
+    }
+}
+
+const fn tracepoint(name: &'static str, arg: Arg) -> Site {
+    Site {
+        tracepoint: true,
+        ..at(name, arg)
+    }
+}
+
+const fn with_other(symbol: &'static str, arg: Arg, other: u8) -> Site {
+    Site {
+        table: other,
+        ..at(symbol, arg)
     }
 }
 
@@ -213,6 +310,7 @@ const fn table(symbol: &'static str, arg: Arg, state: u8, table: u8) -> Site {
         arg,
         state,
         table,
+        tracepoint: false,
     }
 }
 
@@ -225,6 +323,7 @@ const fn hop(name: &'static str, stage: Stage, sites: &'static [Site]) -> Hook {
         layer3: Layer3::Any,
         layer4: Layer4::Any,
         bare: false,
+        follows: false,
         module: None,
         sites,
     }
@@ -249,6 +348,10 @@ impl Hook {
     }
     const fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+    const fn follows(mut self) -> Self {
+        self.follows = true;
         self
     }
     const fn module(mut self, module: &'static str) -> Self {

@@ -43,7 +43,7 @@ macro_rules! layout {
             /// First of the [`DETAILS`] bytes of `sk_buff` that hold length, type, tag and mark.
             pub skb_details: u16,
             /// Keeps the size a multiple of eight.
-            pub reserved: [u16; 2],
+            pub reserved: [u16; PADDING],
         }
 
         /// The rows, in the order of [`Layout`]'s fields.
@@ -55,11 +55,14 @@ macro_rules! layout {
             without_module_btf: layout!(@fallback $($fallback)?),
         },)*];
 
+        /// Words that fill the layout up to a multiple of eight bytes; four follow the rows.
+        const PADDING: usize = (4 - (FIELDS.len() + 4) % 4) % 4;
+
         impl Layout {
             /// Nothing known.
             pub const UNKNOWN: Self = Self {
                 $($name: ABSENT,)*
-                skb_pkt_type_mask: 0, skb_window: ABSENT, skb_details: ABSENT, skb_window_size: 0, reserved: [0; 2],
+                skb_pkt_type_mask: 0, skb_window: ABSENT, skb_details: ABSENT, skb_window_size: 0, reserved: [0; PADDING],
             };
 
             /// The offsets in the order of [`FIELDS`], to be filled in.
@@ -145,6 +148,24 @@ layout! {
     state_pf: "nf_hook_state"."pf", optional;
     /// Network namespace of a netfilter walk.
     state_net: "nf_hook_state"."net", optional;
+    /// Connection tracking entry and, in the lowest three bits, `enum ip_conntrack_info`.
+    skb_nfct: "sk_buff"."_nfct", optional;
+    /// Next packet of a list.
+    skb_next: "sk_buff"."next", optional;
+    /// End of the linear buffer, offset from `head`: `struct skb_shared_info` starts there.
+    skb_end: "sk_buff"."end", optional;
+    /// First of the packets that hang on this one.
+    shinfo_frag_list: "skb_shared_info"."frag_list", optional;
+    /// Status bits of a connection.
+    conn_status: "nf_conn"."status", optional;
+    /// Mark of a connection.
+    conn_mark: "nf_conn"."mark", optional;
+    /// Zone of a connection.
+    conn_zone: "nf_conn"."zone.id", optional;
+    /// The two directions of a connection (`nf_conntrack_tuple_hash`, 56 bytes each).
+    conn_tuplehash: "nf_conn"."tuplehash", optional;
+    /// The tuple in a direction.
+    hash_tuple: "nf_conntrack_tuple_hash"."tuple", optional;
     /// Name of an iptables table (inline characters).
     xt_table_name: "xt_table"."name" in "x_tables" or 56, optional;
     /// Name of an ebtables table (inline characters).

@@ -1,8 +1,8 @@
 //! Records: what the kernel side hands over for each event.
 //!
 //! The kernel side copies raw bytes and leaves all decoding to user space, where it can be tested
-//! without a kernel. There are two sizes, told apart by [`RawEvent::kind`]: a plain [`RawEvent`],
-//! and a [`RawVerdict`] that adds the names of a netfilter table and chain.
+//! without a kernel. [`RawEvent::kind`] says which record it is: a plain [`RawEvent`], or one that
+//! adds what was learnt at a certain kind of hook. With [`HAS_STACK`] a [`RawStack`] follows it.
 //!
 //! Integers are in the machine's byte order unless a field says *network order*.
 
@@ -25,6 +25,13 @@ pub const KIND_HOP: u8 = 0;
 pub const KIND_CLONE: u8 = 1;
 /// A netfilter table decided over a packet: the record is a [`RawVerdict`].
 pub const KIND_VERDICT: u8 = 2;
+/// A packet was dropped: [`RawEvent::verdict`] is the reason where there are reasons
+/// ([`HAS_REASON`]), [`RawEvent::caller`] the code that dropped it.
+pub const KIND_DROP: u8 = 3;
+/// Connection tracking looked at a packet: the record is a [`RawConntrack`].
+pub const KIND_CONNTRACK: u8 = 4;
+/// A packet's addresses were translated: the record is a [`RawNat`].
+pub const KIND_NAT: u8 = 5;
 
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
@@ -44,6 +51,10 @@ pub const FROM_SOCK: u16 = 1 << 5;
 /// The packet was freed or given away (NF_STOLEN, NF_QUEUE) before the function returned:
 /// everything is as it was when the function was entered.
 pub const GONE: u16 = 1 << 6;
+/// [`KIND_DROP`]: the kernel gives reasons for drops (5.17 and later).
+pub const HAS_REASON: u16 = 1 << 7;
+/// A [`RawStack`] stands behind the record that the kind says.
+pub const HAS_STACK: u16 = 1 << 8;
 
 /// One event, as the kernel side writes it.
 #[repr(C)]
@@ -57,8 +68,15 @@ pub struct RawEvent {
     pub head: u64,
     /// [`KIND_CLONE`]: address of the new `sk_buff`, 0 when the allocation failed; otherwise 0.
     pub other: u64,
-    /// [`KIND_CLONE`]: the code address the function returns to; otherwise 0.
+    /// [`KIND_CLONE`]: the code address the function returns to; [`KIND_DROP`]: the code address
+    /// that dropped the packet; otherwise 0.
     pub caller: u64,
+    /// The packet's identity: a number that no other `sk_buff` of this run has, even one at the
+    /// same address; 0 when packets are not followed.
+    pub packet_id: u64,
+    /// Identity of the packet that this one was made from (copied, cut from, merged); 0 for one
+    /// that was first seen by itself.
+    pub parent_id: u64,
     /// Row of the catalogue ([`crate::hooks::HOOKS`]).
     pub hook: u16,
     /// One of `KIND_*`.
@@ -81,7 +99,8 @@ pub struct RawEvent {
     /// Process that was running (thread group id); often not the sender, as
     /// received packets are handled in softirq.
     pub pid: u32,
-    /// [`KIND_VERDICT`]: what the table walk returned; otherwise 0.
+    /// What the function returned ([`KIND_VERDICT`], [`KIND_CONNTRACK`], [`KIND_NAT`]) or the
+    /// drop reason ([`KIND_DROP`]); otherwise 0.
     pub verdict: u32,
     /// Ethertype of the network header, network order; after any VLAN tags. With [`FROM_SOCK`]:
     /// the socket's IP protocol number, 0 when unknown.
@@ -121,13 +140,98 @@ pub struct RawVerdict {
     pub chain: [u8; NAME],
 }
 
-const _: () = assert!(size_of::<RawEvent>() == 112 + LEAD + BODY);
+/// One direction of a connection, byte for byte as the kernel has it (`struct
+/// nf_conntrack_tuple`, include/net/netfilter/nf_conntrack_tuple.h, all versions).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawTuple {
+    /// `src.u3`: source address, network order; of IPv4 the first four bytes.
+    pub src: [u8; 16],
+    /// `src.u.all`: source port or ICMP identifier, network order.
+    pub src_port: u16,
+    /// `src.l3num`: protocol family (`NFPROTO_*`).
+    pub l3num: u16,
+    /// `dst.u3`.
+    pub dst: [u8; 16],
+    /// `dst.u.all`: destination port, network order; for ICMP type and code, a byte each.
+    pub dst_port: u16,
+    /// `dst.protonum`: IP protocol.
+    pub protocol: u8,
+    /// `dst.dir`: 0 original, 1 reply.
+    pub direction: u8,
+}
+
+/// What connection tracking says of a packet (`skb->_nfct`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawConntrack {
+    /// The packet; `kind` is [`KIND_CONNTRACK`].
+    pub event: RawEvent,
+    /// Address of the `struct nf_conn`; 0 when the packet has no entry (then it is INVALID, or,
+    /// with `ctinfo` 7, UNTRACKED).
+    pub entry: u64,
+    /// `nf_conn.status`: bits `IPS_*`.
+    pub status: u32,
+    /// `enum ip_conntrack_info`.
+    pub ctinfo: u32,
+    /// `nf_conn.mark`.
+    pub mark: u32,
+    /// `nf_conn.zone.id`.
+    pub zone: u16,
+    /// `nf_hook_state.pf` and `.hook` where known (`nf_conntrack_in`); both 0 otherwise.
+    pub pf: u8,
+    /// As above.
+    pub hooknum: u8,
+    /// `nf_conn.tuplehash[].tuple`: original, reply. Valid when `entry` is not 0.
+    pub tuples: [RawTuple; 2],
+}
+
+/// A translation's event with the packet as it was before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawNat {
+    /// The packet as it is now; `kind` is [`KIND_NAT`].
+    pub event: RawEvent,
+    /// The packet as it was, in the same shape as [`RawEvent::packet`].
+    pub before: [u8; LEAD + BODY],
+    /// As [`RawEvent::captured`], of `before`.
+    pub before_captured: u16,
+    /// As [`RawEvent::protocol`], of `before`.
+    pub before_protocol: u16,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u32,
+}
+
+/// Frames kept of a stack.
+pub const STACK: usize = 24;
+
+/// A kernel stack, behind a record with [`HAS_STACK`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawStack {
+    /// Bytes of `frames` that are valid; negative when the kernel could not unwind.
+    pub size: i64,
+    /// Code addresses, innermost first.
+    pub frames: [u64; STACK],
+}
+
+const _: () = assert!(size_of::<RawEvent>() == 128 + LEAD + BODY);
 const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 * NAME);
+const _: () = assert!(size_of::<RawTuple>() == 40);
+const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
+const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
+const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
 unsafe impl Plain for RawEvent {}
 // SAFETY: likewise.
 unsafe impl Plain for RawVerdict {}
+// SAFETY: likewise.
+unsafe impl Plain for RawConntrack {}
+// SAFETY: likewise.
+unsafe impl Plain for RawNat {}
+// SAFETY: likewise.
+unsafe impl Plain for RawStack {}
 
 /// What one CPU's kernel side counted: the element of the per-CPU map `COUNTERS`.
 #[repr(C)]
@@ -141,7 +245,11 @@ pub struct Counters {
     pub lost: u64,
     /// Function entries whose return could not be remembered: their verdict or clone is missing.
     pub unpaired: u64,
+    /// Packets that began to be followed; also makes their identities.
+    pub followed: u64,
+    /// Packets that were still followed when another took their place.
+    pub evicted: u64,
 }
 
-// SAFETY: repr(C), four u64.
+// SAFETY: repr(C), integers only.
 unsafe impl Plain for Counters {}

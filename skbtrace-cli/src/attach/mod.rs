@@ -151,9 +151,9 @@ fn attach_site(
     site: &Site,
 ) -> Result<Vec<Probe>, Refusal> {
     let (entry, exit) = match hook.kind {
-        Kind::Hop => ("hop", None),
         Kind::Clone => ("clone_enter", Some("clone_exit")),
         Kind::Verdict(_) => ("table_enter", Some("table_exit")),
+        _ => ("hop", None),
     };
     #[expect(
         clippy::cast_possible_truncation,

@@ -31,7 +31,7 @@ use skbtrace_common::{
 
 use crate::{
     event::{Action, Device, Event, Packet, ShortName, Vlans},
-    record::Record,
+    record::{Extra, Record},
 };
 
 /// Ethertypes (include/uapi/linux/if_ether.h).
@@ -132,7 +132,13 @@ fn action<'a>(record: &'a Record, names: &'a dyn Names) -> Action<'a> {
             new: (raw.other != 0).then_some(raw.other),
             caller: raw.caller,
         },
-        KIND_VERDICT => verdict::action(raw.verdict, record.names.as_deref(), function),
+        KIND_VERDICT => {
+            let names = match &record.extra {
+                Extra::Names(names) => Some(&**names),
+                _ => None,
+            };
+            verdict::action(raw.verdict, names, function)
+        }
         _ => Action::Hop { function },
     }
 }

@@ -50,12 +50,16 @@ impl Ordered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::testing;
+    use crate::{decode::testing, record::Extra};
 
     fn at(time_ns: u64) -> Record {
         let mut event = testing::blank();
         event.time_ns = time_ns;
-        Record { event, names: None }
+        Record {
+            event,
+            extra: Extra::None,
+            stack: None,
+        }
     }
 
     fn times(events: &mut Ordered, until: u64) -> Vec<u64> {

@@ -15,8 +15,47 @@ impl Binding {
 
     const POINTER: u64 = 1 << 20;
     const PKTINFO: u64 = 1 << 21;
-
     const BARE: u64 = 1 << 22;
+    const SILENT: u64 = 1 << 23;
+    const ARGUMENTS: u64 = 1 << 40;
+    const DIRECT: u64 = 1 << 41;
+    const COOKIE: u64 = 1 << 42;
+    const HELPER: u64 = 1 << 43;
+    const ROW: u64 = 0xffff;
+    const LAYER3: u64 = 0xf << 36;
+
+    /// The same for a program whose context is the array of the function's arguments (fentry,
+    /// tracepoints) and not the registers.
+    #[must_use]
+    pub const fn with_arguments(self) -> Self {
+        Self(self.0 | Self::ARGUMENTS)
+    }
+
+    /// The same for a program to which the verifier lets the packet's fields be read without a
+    /// helper: its argument is known to be a `struct sk_buff *`.
+    #[must_use]
+    pub const fn with_direct_loads(self) -> Self {
+        Self(self.0 | Self::DIRECT)
+    }
+
+    /// The same for a program that must ask for its arguments (fentry.multi).
+    #[must_use]
+    pub const fn with_argument_helper(self) -> Self {
+        Self(self.0 | Self::HELPER)
+    }
+
+    /// The same for a program that serves several rows, which learns the row from its attach
+    /// cookie, and takes packets of every protocol.
+    #[must_use]
+    pub const fn shared(self) -> Self {
+        Self((self.0 & !(Self::ROW | Self::LAYER3)) | Self::COOKIE)
+    }
+
+    /// The same without events.
+    #[must_use]
+    pub const fn silent(self) -> Self {
+        Self(self.0 | Self::SILENT)
+    }
 
     /// Packs row `row` of the catalogue, which is `hook`, listened to at `site`.
     #[must_use]
@@ -28,7 +67,7 @@ impl Binding {
         };
         let table_kind = match hook.kind {
             Kind::Verdict(kind) => kind as u64,
-            Kind::Hop | Kind::Clone => 0,
+            _ => 0,
         };
         Self(
             row as u64
@@ -82,6 +121,41 @@ impl Binding {
     #[inline(always)]
     pub const fn table(self) -> u64 {
         self.0 >> 28 & 0xf
+    }
+
+    /// The context is the array of the function's arguments.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_arguments(self) -> bool {
+        self.0 & Self::ARGUMENTS != 0
+    }
+
+    /// The packet's fields can be read without a helper.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_direct_loads(self) -> bool {
+        self.0 & Self::DIRECT != 0
+    }
+
+    /// Arguments come from a helper.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_argument_helper(self) -> bool {
+        self.0 & Self::HELPER != 0
+    }
+
+    /// The row is in the attach cookie.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_cookie(self) -> bool {
+        self.0 & Self::COOKIE != 0
+    }
+
+    /// No events are wanted, only following.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_silent(self) -> bool {
+        self.0 & Self::SILENT != 0
     }
 
     /// Packets may have no network header yet.

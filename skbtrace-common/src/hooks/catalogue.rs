@@ -3,11 +3,11 @@
 use super::{
     Arg,
     Arg::{Skb, SkbPtr},
-    Hook, IPTABLE, Kind,
+    CONNTRACK, DROP, Hook, IPTABLE, Kind, LIFE,
     Layer4::{Icmp, Icmp6, Tcp, Udp},
-    Site,
-    Stage::{Bridge, Driver, LocalIn, LocalOut, Netfilter, Route, Rx, Socket, Transport},
-    TableKind, at, hop, table,
+    NAT, ROUTE, Site,
+    Stage::{Bridge, Driver, Free, LocalIn, LocalOut, Netfilter, Route, Rx, Socket, Transport},
+    TableKind, at, hop, table, tracepoint,
 };
 
 /// The catalogue. An event names its row by the index here.
@@ -199,7 +199,65 @@ pub const HOOKS: &[Hook] = &[
     // deliver_clone is inlined on all four kernels; its call of skb_clone is what can be seen.
     hop("skb_clone", Bridge, &[at("skb_clone", Skb(1))])
         .kind(Kind::Clone)
+        .sets(ROUTE | LIFE)
+        .follows()
         .bare(),
+    hop("skb_copy", Bridge, &[at("skb_copy", Skb(1))])
+        .kind(Kind::Clone)
+        .sets(LIFE)
+        .follows()
+        .bare(),
+    hop(
+        "__pskb_copy_fclone",
+        Bridge,
+        &[at("__pskb_copy_fclone", Skb(1))],
+    )
+    .kind(Kind::Clone)
+    .sets(LIFE)
+    .follows()
+    .bare(),
+    hop("skb_copy_expand", Bridge, &[at("skb_copy_expand", Skb(1))])
+        .kind(Kind::Clone)
+        .sets(LIFE)
+        .follows()
+        .bare(),
+    // ---- the end ----------------------------------------------------------------------------
+    // Arguments (skb, location), and the reason since 5.17; 6.11 put the socket behind it
+    // (include/trace/events/skb.h). Not called for packets that did what they were for.
+    hop("kfree_skb", Free, &[tracepoint("kfree_skb", Skb(1))])
+        .kind(Kind::Drop)
+        .sets(DROP)
+        .bare(),
+    // Every end of an sk_buff passes here, but for those whose buffer is taken over
+    // (kfree_skb_partial, below); so does pskb_expand_head, after which the packet lives on.
+    hop("skb_release_data", Free, &[at("skb_release_data", Skb(1))])
+        .kind(Kind::Free)
+        .sets(LIFE)
+        .follows()
+        .bare(),
+    hop("kfree_skb_partial", Free, &[at("kfree_skb_partial", Skb(1))])
+        .kind(Kind::Free)
+        .sets(LIFE)
+        .follows()
+        .bare(),
+    hop("pskb_expand_head", Free, &[at("pskb_expand_head", Skb(1))])
+        .kind(Kind::Head)
+        .sets(LIFE)
+        .follows()
+        .bare(),
+    // ---- connection tracking and address translation -----------------------------------------
+    hop("nf_conntrack_in", Netfilter, &[table("nf_conntrack_in", Skb(1), 2, 0)])
+        .kind(Kind::Conntrack)
+        .sets(CONNTRACK)
+        .module("nf_conntrack"),
+    hop("__nf_conntrack_confirm", Netfilter, &[at("__nf_conntrack_confirm", Skb(1))])
+        .kind(Kind::Conntrack)
+        .sets(CONNTRACK)
+        .module("nf_conntrack"),
+    hop("nf_nat_manip_pkt", Netfilter, &[at("nf_nat_manip_pkt", Skb(1))])
+        .kind(Kind::Nat)
+        .sets(NAT)
+        .module("nf_nat"),
     // ---- tables ---------------------------------------------------------------------------
     // (skb, state, table) up to 5.15, then (priv, skb, state) where priv is the table: 5.16,
     // net/ipv4/netfilter/ip_tables.c. BTF tells; without module BTF it is the old order.
