@@ -175,7 +175,7 @@ pub struct EngineArgs {
     /// Read the kernel's types from FILE
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
-    /// Attach by: auto, kprobe
+    /// Attach by: auto, fentry, kprobe-multi, kprobe
     #[arg(
         long,
         value_name = "HOW",
@@ -183,6 +183,18 @@ pub struct EngineArgs {
         hide_possible_values = true
     )]
     pub backend: Backend,
+    /// Show only what matches the filter itself, not what becomes of it
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Packets followed at a time
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "65536",
+        value_parser = value::packets,
+        conflicts_with = "no_follow"
+    )]
+    pub follow_max: std::num::NonZeroU32,
     /// Hand over by: auto, ringbuf, perf
     #[arg(
         long,

@@ -24,7 +24,7 @@ use tokio::{
 
 use self::{attaching::Engine, debug::DebugLog, names::SessionNames, output::Output};
 use crate::{
-    attach,
+    attach::link,
     decode::decode,
     kernel::features,
     record::Record,
@@ -88,8 +88,8 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     finish(settings, engine, printer, events, result)
 }
 
-/// Ends the run so that the account is exact: nothing is produced any more, what was produced is
-/// printed, and nothing runs in the kernel when the counters are read.
+/// Ends the run so that the account is exact: nothing is produced any more when what was produced
+/// is printed and the counters are read. Detaching, which takes the kernel a while, comes last.
 fn finish(
     settings: &Settings,
     mut engine: Engine,
@@ -111,21 +111,18 @@ fn finish(
             }
         }
     };
-    // What is known is printed before detaching, which takes the kernel a while.
     print_rest(&mut engine, &mut result);
-    let missed = engine.missed();
-    attach::detach(std::mem::take(&mut engine.hooks));
-    print_rest(&mut engine, &mut result);
-
     let account = Account {
         printed: printer.printed,
         damaged: engine.damaged,
-        missed,
+        missed: engine.missed(),
         cpus: engine.counters.read().unwrap_or_default(),
         stopped_early: printer.left == Some(0),
         verbose: settings.verbose,
     };
     tell!("{account}");
+    drop(printer.output);
+    link::detach_in_background(engine.links);
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
         Flow::Stopped if printer.printed == 0 => Ok(Ending::NothingMatched),
@@ -148,7 +145,7 @@ async fn follow(
     stop: &mut Stop,
 ) -> Result<Flow> {
     let waiter = engine.reader.waiter()?;
-    let mut log = DebugLog::new(settings.verbose, &engine.hooks)?;
+    let mut log = DebugLog::new(settings.verbose, &engine.links)?;
     let end = settings
         .duration
         .and_then(|duration| Instant::now().checked_add(duration));

@@ -4,13 +4,13 @@
 //! **Invariant:** whoever holds a [`Settings`] need not check it again: its filter can be matched,
 //! its buffer has a usable size, its namespaces were found.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{ValueEnum, builder::PossibleValue};
 use regex::Regex;
 use skbtrace_common::{
     config::Filter,
-    hooks::{HOOKS, Hook, SETS},
+    hooks::{HOOKS, Hook, SETS, TUNNEL},
 };
 use thiserror::Error;
 
@@ -47,6 +47,8 @@ pub struct Settings {
     pub btf: Option<PathBuf>,
     /// How to attach.
     pub backend: Backend,
+    /// How many packets are followed at most: four or more, a power of two. `None` not to follow.
+    pub follow: Option<NonZeroU32>,
     /// How events come from the kernel.
     pub transport: Transport,
     /// Bytes for events on their way, over all CPUs: a power of two, at least a page.
@@ -82,9 +84,13 @@ pub enum ColorChoice {
 /// A value of `--backend`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
-    /// The best that this kernel has.
+    /// For each hook the cheapest that works on this kernel.
     #[default]
     Auto,
+    /// A trampoline at the function's entry, where it can be had.
+    Fentry,
+    /// One program on many functions, where it can be had.
+    KprobeMulti,
     /// One kprobe for each function.
     Kprobe,
 }
@@ -118,7 +124,12 @@ macro_rules! values {
     };
 }
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
-values!(Backend: Auto = "auto", Kprobe = "kprobe");
+values!(
+    Backend: Auto = "auto",
+    Fentry = "fentry",
+    KprobeMulti = "kprobe-multi",
+    Kprobe = "kprobe"
+);
 values!(Transport: Auto = "auto", Ringbuf = "ringbuf", Perf = "perf");
 
 /// Why arguments that were well formed cannot be run with.
@@ -159,7 +170,10 @@ impl Settings {
     /// place that a packet accepted by the filter can pass.
     #[must_use]
     pub fn wants(&self, hook: &Hook) -> bool {
-        self.is_chosen(hook) && can_match(&self.filter, hook.layer3, hook.layer4)
+        // A tunnel makes other packets of those that match.
+        let through_tunnels = self.follow.is_some() && self.sets & TUNNEL != 0;
+        self.is_chosen(hook)
+            && (through_tunnels || can_match(&self.filter, hook.layer3, hook.layer4))
     }
 
     fn is_chosen(&self, hook: &Hook) -> bool {
@@ -219,6 +233,7 @@ impl TryFrom<TraceArgs> for Settings {
             output: output.output.filter(|path| path.as_os_str() != "-"),
             btf: engine.btf,
             backend: engine.backend,
+            follow: (!engine.no_follow).then_some(engine.follow_max),
             transport: engine.transport,
             buffer: engine.buffer.next_power_of_two().max(page_size()),
             ready_file: engine.ready_file,

@@ -82,6 +82,14 @@ impl fmt::Display for Account {
                 "\nskbtrace: {unpaired} verdicts or clones missing (too many calls at once)"
             )?;
         }
+        let evicted = self.sum(|cpu| cpu.evicted);
+        if evicted > 0 {
+            write!(
+                f,
+                "\nskbtrace: {evicted} packets not followed to their end (too many at once); a \
+                 larger --follow-max follows more"
+            )?;
+        }
         if self.damaged > 0 {
             write!(f, "\nskbtrace: {} records not understood", self.damaged)?;
         }

@@ -16,6 +16,17 @@ pub const USE_PERF: u32 = 1 << 1;
 /// Fill in [`crate::record::RawEvent::comm`].
 pub const WANT_COMM: u32 = 1 << 2;
 
+/// A stack behind each drop. (`--dropstack`)
+pub const WANT_DROP_STACK: u32 = 1 << 3;
+/// A stack behind each event. (`--callstack`)
+pub const WANT_CALL_STACK: u32 = 1 << 4;
+/// Follow packets once they matched.
+pub const FOLLOW: u32 = 1 << 5;
+/// Read kernel memory by plain loads: the kernel has `bpf_rdonly_cast` (6.3 and later).
+pub const USE_CAST: u32 = 1 << 6;
+/// The kernel gives drops a reason (`skb:kfree_skb` has a third argument since 5.17).
+pub const HAS_DROP_REASONS: u32 = 1 << 7;
+
 /// The option `--host` is set, for either family; so on below.
 pub const HOST: u32 = 1 << 0;
 /// `--src`.
@@ -53,14 +64,73 @@ pub const PACKET: u32 = HOST | SRC | DST | TRANSPORT;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Bits [`COUNT_HITS`], [`USE_PERF`], [`WANT_COMM`].
+    /// Bits [`COUNT_HITS`] to [`HAS_DROP_REASONS`].
     pub options: u32,
     /// Which parts of the filter are set: [`Filter::active`].
     pub active: u32,
+    /// Number of the type `struct new_utsname` in the kernel's BTF, as which memory is read with
+    /// [`USE_CAST`]: it starts with 65 characters, which may be loaded as anything.
+    pub cast_type: u32,
+    /// One less than the number of buckets for followed packets, which is a power of two.
+    pub follow_mask: u32,
     /// Which packets.
     pub filter: Filter,
     /// Where the kernel keeps what is read.
     pub layout: Layout,
+}
+
+/// A number that stands in the kernel side's instructions for a field of [`Config`], until user
+/// space puts the field's value there: an instruction of its own costs nothing to read and lets
+/// the verifier know the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Constant(u64);
+
+impl Constant {
+    const FIELD: u64 = 0x5eed_c0f1 << 32;
+    const DIFFERENCE: u64 = 0x5eed_c0f2 << 32;
+    const KIND: u64 = 0xffff_ffff << 32;
+
+    /// The field of `size` bytes at `offset` of [`Config`].
+    #[must_use]
+    pub const fn field(offset: usize, size: usize) -> u64 {
+        assert!(offset < 1 << 16 && size <= 8, "a small field near the start");
+        Self::FIELD | (size as u64) << 16 | offset as u64
+    }
+
+    /// The difference of two fields of [`Layout`], at these offsets of [`Config`].
+    #[must_use]
+    pub const fn difference(minuend: usize, subtrahend: usize) -> u64 {
+        assert!(minuend < 1 << 16 && subtrahend < 1 << 16, "near the start");
+        Self::DIFFERENCE | (subtrahend as u64) << 16 | minuend as u64
+    }
+
+    /// The constant that a number in an instruction is, if it is one.
+    #[must_use]
+    pub const fn recognise(number: u64) -> Option<Self> {
+        match number & Self::KIND {
+            Self::FIELD | Self::DIFFERENCE => Some(Self(number)),
+            _ => None,
+        }
+    }
+
+    /// Its value in a configuration.
+    #[must_use]
+    pub fn value(self, config: &Config) -> u64 {
+        let bytes = config.as_bytes();
+        let number = |at: u64, size: u64| {
+            let (at, size) = ((at & 0xffff) as usize, size as usize);
+            let field = bytes.get(at..at + size).unwrap_or_default();
+            field
+                .iter()
+                .rev()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        if self.0 & Self::KIND == Self::FIELD {
+            number(self.0, self.0 >> 16 & 0xffff)
+        } else {
+            number(self.0, 2).wrapping_sub(number(self.0 >> 16, 2))
+        }
+    }
 }
 
 /// A list of at most [`MAX_VALUES`] alternatives; an empty one accepts everything.
@@ -257,6 +327,8 @@ impl Config {
         Self {
             options: 0,
             active: 0,
+            cast_type: 0,
+            follow_mask: 0,
             filter: Filter::accept_all(),
             layout: Layout::UNKNOWN,
         }
@@ -288,6 +360,23 @@ mod tests {
         assert_eq!(filter.active(), HOST);
         assert!(filter.dst6.push(net6));
         assert_eq!(filter.active(), HOST | DST | NO_V4);
+    }
+
+    #[test]
+    fn a_constant_stands_for_a_field() {
+        let mut config = Config::new();
+        config.cast_type = 0x1234_5678;
+        config.layout.skb_head = 200;
+        config.layout.skb_window = 180;
+        let value = |number| Constant::recognise(number).map(|c| c.value(&config));
+        let at = core::mem::offset_of!(Config, cast_type);
+        assert_eq!(value(Constant::field(at, 4)), Some(0x1234_5678));
+        let head = core::mem::offset_of!(Config, layout.skb_head);
+        let window = core::mem::offset_of!(Config, layout.skb_window);
+        assert_eq!(value(Constant::difference(head, window)), Some(20));
+        assert_eq!(value(Constant::field(head, 2)), Some(200));
+        assert_eq!(value(0x5eed_5eed_5eed_5eed), None);
+        assert_eq!(value(7), None);
     }
 
     #[test]

@@ -5,20 +5,25 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    EbpfContext,
+    EbpfContext as _,
     bindings::BPF_F_CURRENT_CPU,
-    helpers::generated::{bpf_perf_event_output, bpf_ringbuf_reserve, bpf_ringbuf_submit},
+    helpers::bpf_get_smp_processor_id,
+    helpers::generated::{
+        bpf_get_stack, bpf_perf_event_output, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    },
     macros::map,
     maps::{PerCpuArray, PerfEventByteArray, RingBuf},
 };
 use aya_log_ebpf::debug;
 use skbtrace_common::{
     Plain,
-    config::{COUNT_HITS, USE_PERF},
-    record::{Counters, RawVerdict},
+    config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DROP_STACK},
+    record::{
+        Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+    },
 };
 
-use crate::config;
+use crate::{call::Call, kernel::option};
 
 /// Events on their way to user space; user space sets the size.
 #[map]
@@ -28,11 +33,27 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 #[map]
 static PERF_EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 
+/// The largest record there is, with a stack behind it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+union Largest {
+    verdict: RawVerdict,
+    conntrack: RawConntrack,
+    nat: RawNat,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    record: Largest,
+    stack: RawStack,
+}
+
 /// Where what is too large for the stack is put together: a record for [`PERF_EVENTS`], a frame.
 /// Programs on kprobes do not nest on one CPU (kernel/trace/bpf_trace.c, trace_call_bpf, all
-/// versions).
+/// versions); others do, so user space has only programs on kprobes use it.
 #[map]
-static SCRATCH: PerCpuArray<RawVerdict> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// What happened on this CPU.
 #[map]
@@ -69,7 +90,7 @@ macro_rules! count {
 /// A hook was hit, whatever the filter says.
 #[inline(always)]
 pub fn count_hit() {
-    if config!(options) & COUNT_HITS != 0 {
+    if option(COUNT_HITS) {
         count!(hits);
     }
 }
@@ -80,51 +101,95 @@ pub fn count_unpaired() {
     count!(unpaired);
 }
 
-/// Hands a record over: `fill` writes every field of it.
-///
-/// `T` is [`RawVerdict`] or starts it.
+/// A followed packet lost its place to another.
 #[inline(always)]
-pub fn emit<T: Plain, C: EbpfContext>(ctx: &C, fill: impl FnOnce(*mut T)) {
+pub fn count_evicted() {
+    count!(evicted);
+}
+
+/// A number that no packet of this run has had.
+#[inline(always)]
+pub fn new_identity() -> u64 {
+    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: an element of a per-CPU map, which only this CPU writes.
+    let count = unsafe {
+        (*counters).followed += 1;
+        (*counters).followed
+    };
+    // SAFETY: a helper without arguments.
+    count << 16 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0xffff)
+}
+
+/// Hands a record of a certain kind over: `fill` writes every field of it.
+///
+/// `T` starts with a [`RawEvent`] and is no larger than [`Largest`].
+#[inline(always)]
+pub fn emit<T: Plain>(call: Call, kind: u8, fill: impl FnOnce(*mut T)) {
     if stopped() {
         return;
     }
     count!(produced);
-    let handed_over = match reserve::<T>() {
+    let with_stack = option(WANT_CALL_STACK) || (kind == KIND_DROP && option(WANT_DROP_STACK));
+    let size = if with_stack {
+        size_of::<T>() + size_of::<RawStack>()
+    } else {
+        size_of::<T>()
+    };
+    let handed_over = match reserve::<T>(size) {
         Some(record) => {
             fill(record);
-            hand_over(ctx, record)
+            if with_stack {
+                add_stack(call, record);
+            }
+            hand_over(call, record, size)
         }
         None => false,
     };
     if !handed_over {
         count!(lost);
-        debug!(ctx, "no room for an event");
+        debug!(&call, "no room for an event");
+    }
+}
+
+/// The kernel stack, behind the record.
+#[inline(always)]
+fn add_stack<T: Plain>(call: Call, record: *mut T) {
+    // SAFETY: room was reserved behind the record, which starts with an event.
+    unsafe {
+        let stack = record.add(1).cast::<RawStack>();
+        let frames = (&raw mut (*stack).frames).cast::<c_void>();
+        let size = bpf_get_stack(call.as_ptr(), frames, size_of_val(&(*stack).frames) as u32, 0);
+        (&raw mut (*stack).size).write_volatile(size);
+        let flags = &raw mut (*record.cast::<RawEvent>()).flags;
+        flags.write_volatile(flags.read_volatile() | HAS_STACK);
     }
 }
 
 /// Room for a record. One pointer for both transports, so that the record is filled in by one
 /// copy of the code.
 #[inline(always)]
-fn reserve<T: Plain>() -> Option<*mut T> {
-    if config!(options) & USE_PERF != 0 {
+fn reserve<T: Plain>(size: usize) -> Option<*mut T> {
+    if option(USE_PERF) {
         return scratch::<T>();
     }
     // SAFETY: the map is a ring buffer.
-    let record = unsafe { bpf_ringbuf_reserve(pointer(&EVENTS), size_of::<T>() as u64, 0) };
+    let record = unsafe { bpf_ringbuf_reserve(pointer(&EVENTS), size as u64, 0) };
     (!record.is_null()).then_some(record.cast::<T>())
 }
 
 #[inline(always)]
-fn hand_over<T: Plain, C: EbpfContext>(ctx: &C, record: *mut T) -> bool {
-    if config!(options) & USE_PERF != 0 {
-        // SAFETY: the map is a perf event array, the record has size_of::<T>() bytes.
+fn hand_over<T: Plain>(call: Call, record: *mut T, size: usize) -> bool {
+    if option(USE_PERF) {
+        // SAFETY: the map is a perf event array, the record has as many bytes.
         let result = unsafe {
             bpf_perf_event_output(
-                ctx.as_ptr(),
+                call.as_ptr(),
                 pointer(&PERF_EVENTS),
                 BPF_F_CURRENT_CPU,
                 record.cast::<c_void>(),
-                size_of::<T>() as u64,
+                size as u64,
             )
         };
         return result == 0;

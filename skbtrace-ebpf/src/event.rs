@@ -4,25 +4,25 @@
 //! and nothing is zeroed first.
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
         generated::bpf_get_current_comm,
     },
 };
 use skbtrace_common::{
-    config::WANT_COMM,
+    config::{HAS_DROP_REASONS, WANT_COMM},
     record::{
-        BODY, FROM_SOCK, HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_VLAN, KIND_CLONE, KIND_HOP, LEAD,
-        RawEvent, SHORT_NAME,
+        BODY, FROM_SOCK, HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_VLAN, KIND_CLONE,
+        KIND_DROP, KIND_HOP, LEAD, RawEvent, SHORT_NAME,
     },
 };
 
 use crate::{
-    config,
+    call::Call,
     emit::emit,
+    follow::Identity,
     frame::Returned,
-    kernel::{binding, copy, has, read},
+    kernel::{binding, copy, copy_16, has, option, read},
     offset,
     packet::{Headers, UNSET},
     skb::{Details, Skb, sock_protocol},
@@ -41,48 +41,65 @@ pub(crate) use set;
 
 /// A packet passed a function's entry.
 #[inline(always)]
-pub fn hop<C: EbpfContext>(ctx: &C, skb: &Skb) {
-    emit::<RawEvent, C>(ctx, |record| {
-        begin(record, KIND_HOP, skb.address);
+pub fn hop(call: Call, skb: &Skb) {
+    emit::<RawEvent>(call, KIND_HOP, |record| {
+        begin(call, record, KIND_HOP, skb.address, skb.identity);
         describe(record, skb);
+    });
+}
+
+/// A packet was dropped: the tracepoint `skb:kfree_skb` (skb, location, reason).
+#[inline(always)]
+pub fn drop(call: Call, skb: &Skb) {
+    emit::<RawEvent>(call, KIND_DROP, |record| {
+        begin(call, record, KIND_DROP, skb.address, skb.identity);
+        describe(record, skb);
+        set!(record, caller, call.argument(2));
+        if option(HAS_DROP_REASONS) {
+            set!(record, verdict, call.argument(3) as u32);
+            // SAFETY: a field of the record, written before.
+            let flags = unsafe { (&raw const (*record).flags).read_volatile() };
+            set!(record, flags, flags | HAS_REASON);
+        }
     });
 }
 
 /// A packet was copied.
 #[inline(always)]
-pub fn clone<C: EbpfContext>(ctx: &C, call: &Returned) {
+pub fn clone(call: Call, returned: &Returned, copy: u64) {
     let mut skb = Skb::new();
-    skb.address = call.skb();
+    skb.take(returned.skb());
     if !skb.fill() {
         return;
     }
-    emit::<RawEvent, C>(ctx, |record| {
-        begin(record, KIND_CLONE, skb.address);
+    emit::<RawEvent>(call, KIND_CLONE, |record| {
+        begin(call, record, KIND_CLONE, skb.address, returned.identity());
         describe(record, &skb);
-        set!(record, other, call.value);
-        set!(record, caller, call.caller());
+        set!(record, other, copy);
+        set!(record, caller, returned.caller());
     });
 }
 
 /// The fields that do not come from the packet.
 #[inline(always)]
-pub fn begin(record: *mut RawEvent, kind: u8, skb: u64) {
+pub fn begin(call: Call, record: *mut RawEvent, kind: u8, skb: u64, identity: Identity) {
     // SAFETY: helpers without arguments.
     let (time, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     set!(record, time_ns, time);
     set!(record, skb, skb);
-    set!(record, hook, binding().hook());
+    set!(record, packet_id, identity.id);
+    set!(record, parent_id, identity.parent);
+    set!(record, hook, call.row());
     set!(record, kind, kind);
     set!(record, cpu, cpu as u16);
     set!(record, pid, (bpf_get_current_pid_tgid() >> 32) as u32);
     set!(record, other, 0);
     set!(record, caller, 0);
     set!(record, verdict, 0);
-    let wanted = config!(options) & WANT_COMM != 0;
     // SAFETY: the field has SHORT_NAME bytes.
     unsafe {
         let comm = (&raw mut (*record).comm).cast::<u64>();
-        if wanted {
+        if option(WANT_COMM) {
             bpf_get_current_comm(comm.cast(), SHORT_NAME as u32);
         } else {
             comm.write_volatile(0);
@@ -136,7 +153,7 @@ fn place(record: *mut RawEvent, skb: &Skb) -> u16 {
         // SAFETY: a field of the record.
         let name = unsafe { (&raw mut (*record).ifname).cast::<u8>() };
         // SAFETY: the field has SHORT_NAME bytes.
-        if unsafe { copy(name, SHORT_NAME as u32, from) } {
+        if unsafe { copy_16(name, from) } {
             ifindex = read::<u32>(dev + offset!(dev_ifindex)).unwrap_or(0);
             flags |= HAS_DEV;
         }

@@ -12,11 +12,10 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use skbtrace_common::{
     config::{IFACE, MARK, MAX_VALUES, NETNS, PACKET, PID},
-    record::SHORT_NAME,
 };
 
 use self::facts::accepts_packet;
-use crate::{config, kernel::copy, offset, skb::Skb};
+use crate::{config, kernel::copy_16, offset, skb::Skb};
 
 /// Whether the filter accepts the packet. Reads the packet's header positions when it needs them.
 #[inline(always)]
@@ -25,6 +24,13 @@ pub fn accepts(skb: &mut Skb) -> bool {
         return false;
     }
     !active!(PACKET) || (skb.fill() && accepts_packet(skb))
+}
+
+/// Whether the filter accepts where a followed packet is. What the packet is has been compared
+/// when it was first seen; where it may be is compared at each hop.
+#[inline(always)]
+pub fn accepts_followed(skb: &Skb) -> bool {
+    !active!(IFACE | NETNS) || accepts_place(skb)
 }
 
 /// Everything that is not in the packet.
@@ -63,8 +69,8 @@ fn accepts_place(skb: &Skb) -> bool {
         let mut name = MaybeUninit::<[u64; 2]>::uninit();
         let to = name.as_mut_ptr().cast::<u8>();
         let from = dev + offset!(dev_name);
-        // SAFETY: the buffer has SHORT_NAME bytes.
-        if !unsafe { copy(to, SHORT_NAME as u32, from) } {
+        // SAFETY: the buffer has sixteen bytes (IFNAMSIZ).
+        if !unsafe { copy_16(to, from) } {
             return false;
         }
         // SAFETY: filled by the read.

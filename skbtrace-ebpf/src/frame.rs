@@ -4,7 +4,7 @@
 //! that address, whichever task, interrupt or nesting they belong to; keyed by process, calls
 //! would be mixed up whenever a softirq interrupts one.
 
-use aya_ebpf::{EbpfContext as _, macros::map, maps::HashMap, programs::ProbeContext};
+use aya_ebpf::{macros::map, maps::HashMap};
 use aya_log_ebpf::debug;
 
 use skbtrace_common::{
@@ -13,9 +13,11 @@ use skbtrace_common::{
 };
 
 use crate::{
+    call::Call,
     emit::{self, scratch},
     event::{describe, set},
-    kernel::{Registers, binding, read},
+    follow::Identity,
+    kernel::{binding, read},
     offset,
     skb::Skb,
 };
@@ -26,11 +28,15 @@ use crate::{
 pub struct Frame {
     /// The packet.
     pub skb: u64,
+    /// Who it is.
+    pub id: u64,
+    /// What it was made from.
+    pub parent: u64,
     /// Where the function returns to; 0 when nobody asks.
     pub caller: u64,
     /// The `nf_hook_state`, or 0.
     pub state: u64,
-    /// The table or chain, or 0.
+    /// The table, the chain or the other packet, or 0.
     pub table: u64,
     /// Tables: the packet as it came in, for it may be gone at the return.
     pub event: RawEvent,
@@ -55,37 +61,35 @@ pub struct Returned {
     pub value: u64,
 }
 
-/// Remembers the call of a function that copies a packet.
+/// Remembers the call of a function that makes something of a packet.
 #[inline(always)]
-pub fn enter_clone(ctx: &ProbeContext, skb: &Skb) {
+pub fn enter(call: Call, skb: &Skb) {
+    let binding = binding();
     // The return address is still the caller's: user space attaches the return hook first, and
     // the kernel runs the newer of two kprobes on one function first.
-    let sp = Registers::new(ctx.as_ptr()).sp();
-    let caller = read::<u64>(sp).unwrap_or(0);
-    enter(ctx, |frame| {
-        set!(frame, skb, skb.address);
+    let caller = read::<u64>(call.stack()).unwrap_or(0);
+    remember(call, skb, |frame| {
         set!(frame, caller, caller);
         set!(frame, state, 0);
-        set!(frame, table, 0);
+        set!(frame, table, call.argument(binding.table()));
     });
 }
 
-/// Remembers the call of a walk through a netfilter table.
+/// Remembers the call of a function that decides over a packet or changes it, with the packet as
+/// it came in.
 #[inline(always)]
-pub fn enter_table(ctx: &ProbeContext, skb: &Skb) {
-    let registers = Registers::new(ctx.as_ptr());
+pub fn enter_with_packet(call: Call, skb: &Skb) {
     let binding = binding();
     let state = if binding.is_pktinfo() {
-        let pktinfo = registers.arg(binding.position());
+        let pktinfo = call.argument(binding.position());
         read::<u64>(pktinfo + offset!(nft_pktinfo_state)).unwrap_or(0)
     } else {
-        registers.arg(binding.state())
+        call.argument(binding.state())
     };
-    enter(ctx, |frame| {
-        set!(frame, skb, skb.address);
+    remember(call, skb, |frame| {
         set!(frame, caller, 0);
         set!(frame, state, state);
-        set!(frame, table, registers.arg(binding.table()));
+        set!(frame, table, call.argument(binding.table()));
         // SAFETY: a field of the frame.
         let event = unsafe { &raw mut (*frame).event };
         describe(event, skb);
@@ -93,28 +97,30 @@ pub fn enter_table(ctx: &ProbeContext, skb: &Skb) {
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, fill: impl FnOnce(*mut Frame)) {
+fn remember(call: Call, skb: &Skb, fill: impl FnOnce(*mut Frame)) {
     let Some(frame) = scratch::<Frame>() else {
         return;
     };
+    set!(frame, skb, skb.address);
+    set!(frame, id, skb.identity.id);
+    set!(frame, parent, skb.identity.parent);
     fill(frame);
-    let key = Registers::new(ctx.as_ptr()).sp();
     // SAFETY: an element of a per-CPU map; what is not filled in is left over and never read.
     let frame = unsafe { &*frame };
-    if FRAMES.insert(key, frame, 0).is_err() {
+    if FRAMES.insert(call.stack(), frame, 0).is_err() {
         emit::count_unpaired();
-        debug!(ctx, "too many calls in progress");
+        debug!(&call, "too many calls in progress");
     }
 }
 
-/// The call that returns, when its packet matched.
+/// The call that returns, when it was remembered.
 #[inline(always)]
-pub fn leave(registers: &Registers) -> Option<Returned> {
-    let key = registers.sp() - size_of::<u64>() as u64;
+pub fn leave(call: Call) -> Option<Returned> {
+    let key = call.stack() - size_of::<u64>() as u64;
     Some(Returned {
         frame: FRAMES.get_ptr(key)?,
         key,
-        value: registers.ret(),
+        value: call.returned(),
     })
 }
 
@@ -132,9 +138,20 @@ macro_rules! field {
 
 impl Returned {
     field!(skb, "The packet.");
+    field!(id, "Who it is.");
+    field!(parent, "What it was made from.");
     field!(caller, "Where the function returned to.");
     field!(state, "The `nf_hook_state`, or 0.");
-    field!(table, "The table or chain, or 0.");
+    field!(table, "The table, the chain or the other packet, or 0.");
+
+    /// Who the packet is.
+    #[inline(always)]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            id: self.id(),
+            parent: self.parent(),
+        }
+    }
 
     /// Address of the packet as it came in.
     #[inline(always)]

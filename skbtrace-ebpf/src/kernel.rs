@@ -1,28 +1,31 @@
 //! Reads of kernel memory: the only place where an address becomes a value.
 //!
-//! Every read goes through `bpf_probe_read_kernel`, which copies nothing and says so when the
-//! address is bad. Buffers start uninitialised: zeroing one would become a call of a byte loop.
+//! Where the kernel offers it (`bpf_rdonly_cast`, 6.3), memory is read by plain loads that give
+//! zero when the address is bad; elsewhere through `bpf_probe_read_kernel`, which says so. Buffers
+//! start uninitialised: zeroing one would become a call of a byte loop.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{
-    bindings::pt_regs,
-    helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str};
+use skbtrace_common::{
+    config::{Config, USE_CAST},
+    hooks::Binding,
+    layout::ABSENT,
 };
-use skbtrace_common::{config::Config, hooks::Binding, layout::ABSENT};
 
 /// What this run is told; user space overwrites it and freezes it.
 #[unsafe(no_mangle)]
 pub static CONFIG: Config = Config::new();
 
-/// A field of the frozen configuration.
+/// A number of the frozen configuration, as a constant in the instructions.
 #[macro_export]
 macro_rules! config {
     ($($field:tt)+) => {{
-        let field = &raw const $crate::kernel::CONFIG.$($field)+;
-        // SAFETY: a field of a static that is initialised. Volatile, because the compiler sees
-        // the placeholder and not what user space writes over it.
-        unsafe { field.read_volatile() }
+        const FIELD: u64 = skbtrace_common::config::Constant::field(
+            core::mem::offset_of!(skbtrace_common::config::Config, $($field)+),
+            core::mem::size_of_val(&skbtrace_common::config::Config::new().$($field)+),
+        );
+        $crate::constant!(FIELD)
     }};
 }
 
@@ -30,8 +33,33 @@ macro_rules! config {
 #[macro_export]
 macro_rules! offset {
     ($field:ident) => {
-        u64::from($crate::config!(layout.$field))
+        $crate::config!(layout.$field)
     };
+    ($field:ident - $start:ident) => {{
+        const DIFFERENCE: u64 = skbtrace_common::config::Constant::difference(
+            core::mem::offset_of!(skbtrace_common::config::Config, layout.$field),
+            core::mem::offset_of!(skbtrace_common::config::Config, layout.$start),
+        );
+        $crate::constant!(DIFFERENCE)
+    }};
+}
+
+/// A 64-bit immediate that user space replaces before loading.
+#[macro_export]
+macro_rules! constant {
+    ($placeholder:expr) => {{
+        let value: u64;
+        // SAFETY: loads an immediate.
+        unsafe {
+            core::arch::asm!(
+                "{0} = {1} ll",
+                out(reg) value,
+                const $placeholder,
+                options(pure, nomem, nostack),
+            );
+        }
+        value
+    }};
 }
 
 /// Whether a field exists on this kernel.
@@ -40,30 +68,43 @@ pub fn has(offset: u64) -> bool {
     offset != ABSENT as u64
 }
 
+/// Whether an option of the run is set.
+#[inline(always)]
+pub fn option(bit: u32) -> bool {
+    config!(options) & bit as u64 != 0
+}
+
 /// The function this copy of the program is attached to.
 #[inline(always)]
 pub fn binding() -> Binding {
-    let value: u64;
-    // SAFETY: loads a 64-bit immediate (Binding::PLACEHOLDER), which user space replaces.
-    unsafe {
-        core::arch::asm!("{0} = 0x5eed5eed5eed5eed ll", out(reg) value, options(pure, nomem, nostack));
-    }
-    Binding(value)
+    Binding(constant!(Binding::PLACEHOLDER))
 }
 
-/// A value of plain type `T` at a kernel address.
+/// Memory that may be loaded as anything, up to 64 bytes of it: a pointer that the verifier takes
+/// for one to `struct new_utsname`. Only with [`USE_CAST`].
+#[inline(always)]
+pub fn cast(address: u64) -> *const u8 {
+    /// Not a helper of this number: user space makes it a call of the kernel's function
+    /// `bpf_rdonly_cast`.
+    const RDONLY_CAST: usize = 0x7e_0001;
+    // SAFETY: how aya-ebpf, too, makes a call of a helper by its number.
+    let function: unsafe extern "C" fn(u64, u64) -> *const u8 =
+        unsafe { core::mem::transmute(RDONLY_CAST) };
+    let type_id = config!(cast_type);
+    // SAFETY: changes no memory; a bad address gives zeros when loaded from.
+    unsafe { function(address, type_id) }
+}
+
+/// A value of plain type `T`, of eight bytes at most, at a kernel address.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> Option<T> {
+    if option(USE_CAST) {
+        // SAFETY: the verifier makes the load safe; T is plain.
+        return Some(unsafe { cast(address).cast::<T>().read_volatile() });
+    }
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: writes size_of::<T>() bytes to the buffer on success; T is plain.
-    let result = unsafe {
-        bpf_probe_read_kernel(
-            value.as_mut_ptr().cast::<c_void>(),
-            size_of::<T>() as u32,
-            address as *const c_void,
-        )
-    };
-    if result != 0 {
+    // SAFETY: the buffer is of the type.
+    if !unsafe { copy(value.as_mut_ptr().cast::<u8>(), size_of::<T>() as u32, address) } {
         return None;
     }
     // SAFETY: the helper filled it.
@@ -80,6 +121,42 @@ pub unsafe fn copy(to: *mut u8, size: u32, address: u64) -> bool {
     unsafe { bpf_probe_read_kernel(to.cast::<c_void>(), size, address as *const c_void) == 0 }
 }
 
+/// Sixteen bytes likewise, by plain loads where they can be had. `to` is aligned to eight.
+///
+/// # Safety
+/// `to` is valid for writes of sixteen bytes.
+#[inline(always)]
+pub unsafe fn copy_16(to: *mut u8, address: u64) -> bool {
+    if !option(USE_CAST) {
+        // SAFETY: by the caller's word.
+        return unsafe { copy(to, 16, address) };
+    }
+    let (from, to) = (cast(address).cast::<u64>(), to.cast::<u64>());
+    // SAFETY: the verifier makes the loads safe; the rest by the caller's word.
+    unsafe {
+        to.write_volatile(from.read_volatile());
+        to.add(1).write_volatile(from.add(1).read_volatile());
+    }
+    true
+}
+
+/// Where `size` bytes of kernel memory, 64 at most, can be loaded from: themselves, or a copy of
+/// them in `buffer`.
+///
+/// # Safety
+/// `buffer` is valid for writes of `size` bytes.
+#[inline(always)]
+pub unsafe fn window(buffer: *mut u8, size: u32, address: u64) -> Option<*const u8> {
+    if option(USE_CAST) {
+        return Some(cast(address));
+    }
+    // SAFETY: by the caller's word.
+    if !unsafe { copy(buffer, size, address) } {
+        return None;
+    }
+    Some(buffer)
+}
+
 /// A string from a kernel address into `to`: at most `size` bytes with the terminating zero.
 /// The length with the zero; negative when nothing could be read.
 ///
@@ -89,61 +166,4 @@ pub unsafe fn copy(to: *mut u8, size: u32, address: u64) -> bool {
 pub unsafe fn copy_str(to: *mut u8, size: u32, address: u64) -> i64 {
     // SAFETY: by the caller's word.
     unsafe { bpf_probe_read_kernel_str(to.cast::<c_void>(), size, address as *const c_void) }
-}
-
-/// The registers at a function's entry or return (System V calling convention, x86-64).
-pub struct Registers(*const pt_regs);
-
-/// Loads a register in one instruction of our own: the compiler would merge several into one load
-/// at a computed offset, which the verifier refuses for a context.
-macro_rules! register {
-    ($regs:expr, $name:ident) => {{
-        let value: u64;
-        // SAFETY: the context of a kprobe program is a pt_regs.
-        unsafe {
-            core::arch::asm!(
-                "{value} = *(u64 *)({regs} + {offset})",
-                value = out(reg) value,
-                regs = in(reg) $regs.0,
-                offset = const core::mem::offset_of!(pt_regs, $name),
-                options(pure, readonly, nostack),
-            );
-        }
-        value
-    }};
-}
-
-impl Registers {
-    /// The registers behind a program's context.
-    #[inline(always)]
-    pub fn new(context: *mut c_void) -> Self {
-        Self(context.cast::<pt_regs>())
-    }
-
-    /// Argument at a position from 1 to 6; 0 for any other.
-    #[inline(always)]
-    pub fn arg(&self, position: u64) -> u64 {
-        match position {
-            1 => register!(self, rdi),
-            2 => register!(self, rsi),
-            3 => register!(self, rdx),
-            4 => register!(self, rcx),
-            5 => register!(self, r8),
-            6 => register!(self, r9),
-            _ => 0,
-        }
-    }
-
-    /// Stack pointer: at the entry the address of the return address, at the return the same plus
-    /// eight.
-    #[inline(always)]
-    pub fn sp(&self) -> u64 {
-        register!(self, rsp)
-    }
-
-    /// Returned value.
-    #[inline(always)]
-    pub fn ret(&self) -> u64 {
-        register!(self, rax)
-    }
 }

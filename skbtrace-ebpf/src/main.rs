@@ -1,22 +1,29 @@
-//! The kernel side: five programs, each loaded once for every function that is listened on.
+//! The kernel side: a program for each kind of hook, loaded for every function that is listened
+//! on, or once for many.
 //!
 //! A program learns which function it sits on from a constant that user space writes into it
-//! before loading ([`kernel::binding`]), and everything else from the frozen configuration. The
-//! verifier knows both and removes what a run does not need.
+//! before loading ([`kernel::binding`]), and how this run goes from others ([`kernel::CONFIG`]).
+//! The verifier knows them all and removes what is not needed, so one image serves kprobes,
+//! kprobe.multi, fentry and tracepoints, with and without plain loads of kernel memory.
 //!
 //! **Invariant:** an ordinary packet (an IP header without options, no VLAN tag in the frame) that
-//! the filter rejects by its addresses, protocol or ports is read twice, once its `sk_buff` and
-//! once its headers, and costs no map access.
+//! the filter rejects by its addresses, protocol or ports is read twice at most, once its
+//! `sk_buff` and once its headers, and calls no map helper.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod call;
+mod conntrack;
 mod emit;
 mod event;
 mod filter;
+mod follow;
 mod frame;
 mod kernel;
+mod lineage;
 mod packet;
+mod resolve;
 mod skb;
 mod verdict;
 
@@ -28,66 +35,206 @@ use aya_ebpf::{
 
 use skbtrace_common::config::PACKET;
 
-use crate::{kernel::Registers, skb::Skb};
+use crate::{call::Call, kernel::binding, skb::Skb};
 
 /// A packet at a function's entry.
 #[kprobe]
 pub fn hop(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
-    if matches(&ctx, &mut skb) {
-        event::hop(&ctx, &skb);
+    if matches(call, &mut skb) {
+        event::hop(call, &skb);
     }
     0
 }
 
-/// The entry of a function that copies a packet.
+/// A packet that is dropped.
 #[kprobe]
-pub fn clone_enter(ctx: ProbeContext) -> u32 {
+pub fn dropped(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
-    if matches(&ctx, &mut skb) {
-        frame::enter_clone(&ctx, &skb);
+    if matches(call, &mut skb) {
+        event::drop(call, &skb);
+    }
+    0
+}
+
+/// A packet's end.
+#[kprobe]
+pub fn freed(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if is_followed(call, &mut skb) {
+        if !binding().is_silent() && skb.fill() {
+            event::hop(call, &skb);
+        }
+        follow::forget(skb.address);
+    }
+    0
+}
+
+/// A packet that goes out in the pieces that hang on it.
+#[kprobe]
+pub fn fragmented(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if is_followed(call, &mut skb) {
+        lineage::fragmented(&mut skb);
+    }
+    0
+}
+
+/// A packet that is merged into another.
+#[kprobe]
+pub fn merged(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if is_followed(call, &mut skb) {
+        lineage::merged(&skb, call::forget_type(call.argument(binding().table())));
+    }
+    0
+}
+
+/// The entry of a function that copies a packet, or gives it a new buffer.
+#[kprobe]
+pub fn copy_enter(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    let wanted = if binding().is_silent() {
+        is_followed(call, &mut skb)
+    } else {
+        matches(call, &mut skb)
+    };
+    if wanted {
+        frame::enter(call, &skb);
     }
     0
 }
 
 /// Its return: the copy is known.
 #[kretprobe]
-pub fn clone_exit(ctx: RetProbeContext) -> u32 {
-    if let Some(call) = frame::leave(&Registers::new(ctx.as_ptr())) {
-        event::clone(&ctx, &call);
-        call.forget();
+pub fn copy_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        lineage::copied(call, &returned, returned.value);
+        returned.forget();
     }
     0
 }
 
-/// The entry of a walk through a netfilter table.
+/// The return of a function that makes another packet a copy of this one.
+#[kretprobe]
+pub fn morph_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        lineage::copied(call, &returned, returned.table());
+        returned.forget();
+    }
+    0
+}
+
+/// The return of a function that cuts a packet up.
+#[kretprobe]
+pub fn segments_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        lineage::segmented(call, &returned);
+        returned.forget();
+    }
+    0
+}
+
+/// The return of a function that gives a packet a new buffer.
+#[kretprobe]
+pub fn head_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        lineage::moved(&returned);
+        returned.forget();
+    }
+    0
+}
+
+/// The entry of a function that decides over a packet or changes it.
 #[kprobe]
 pub fn table_enter(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
-    if matches(&ctx, &mut skb) {
-        frame::enter_table(&ctx, &skb);
+    if matches(call, &mut skb) {
+        frame::enter_with_packet(call, &skb);
     }
     0
 }
 
-/// Its return: the verdict is known.
+/// The return of a walk through a netfilter table: the verdict is known.
 #[kretprobe]
 pub fn table_exit(ctx: RetProbeContext) -> u32 {
-    if let Some(call) = frame::leave(&Registers::new(ctx.as_ptr())) {
-        verdict::emit(&ctx, &call);
-        call.forget();
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        verdict::emit(call, &returned);
+        returned.forget();
     }
     0
 }
 
-/// Finds the packet the function was called with; whether the filter accepts it. Its header
-/// positions are known then.
+/// The return of connection tracking.
+#[kretprobe]
+pub fn conntrack_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        conntrack::emit_entry(call, &returned);
+        returned.forget();
+    }
+    0
+}
+
+/// The return of address translation.
+#[kretprobe]
+pub fn nat_exit(ctx: RetProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    if let Some(returned) = frame::leave(call) {
+        conntrack::emit_translation(call, &returned);
+        returned.forget();
+    }
+    0
+}
+
+/// Finds the packet the function was called with; whether the run is about it: it is followed, or
+/// the filter accepts it, and then it is followed from here on. Its header positions are known
+/// then.
 #[inline(always)]
-fn matches(ctx: &ProbeContext, skb: &mut Skb) -> bool {
+fn matches(call: Call, skb: &mut Skb) -> bool {
     emit::count_hit();
-    skb.find(&Registers::new(ctx.as_ptr()), kernel::binding())
-        && filter::accepts(skb)
-        && (config!(active) & PACKET != 0 || skb.fill())
+    if !skb.find(call, binding()) {
+        return false;
+    }
+    if follow::is_on()
+        && let Some(identity) = follow::find(skb.address)
+    {
+        skb.identity = identity;
+        return filter::accepts_followed(skb) && skb.fill();
+    }
+    if !filter::accepts(skb) || (config!(active) & u64::from(PACKET) == 0 && !skb.fill()) {
+        return false;
+    }
+    if follow::is_on() {
+        skb.identity = follow::begin(skb.address, 0);
+    }
+    true
+}
+
+/// Finds the packet the function was called with; whether it is followed.
+#[inline(always)]
+fn is_followed(call: Call, skb: &mut Skb) -> bool {
+    emit::count_hit();
+    if !skb.find(call, binding()) {
+        return false;
+    }
+    let Some(identity) = follow::find(skb.address) else {
+        return false;
+    };
+    skb.identity = identity;
+    true
 }
 
 #[cfg(not(test))]

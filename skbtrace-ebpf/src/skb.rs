@@ -1,6 +1,6 @@
 //! The packet's `sk_buff`: where it is, and where its headers are.
 
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, ptr};
 
 use skbtrace_common::{
     hooks::Binding,
@@ -8,20 +8,31 @@ use skbtrace_common::{
 };
 
 use crate::{
-    config, kernel,
-    kernel::{Registers, read},
+    call::{Call, forget_type},
+    config,
+    follow::Identity,
+    kernel,
+    kernel::read,
     offset,
 };
 
-/// A packet's `sk_buff` with its header positions, which one read brings.
+/// A packet's `sk_buff` with its header positions, which one read brings at most.
 pub struct Skb {
     /// Its address.
     pub address: u64,
+    /// Who it is.
+    pub identity: Identity,
+    /// The same address, as the verifier knows it: in some programs, as a pointer to a `struct
+    /// sk_buff`, whose fields can be loaded.
+    typed: u64,
+    /// From where the header positions are loaded.
+    positions: *const u8,
     window: MaybeUninit<[u64; WINDOW / 8]>,
 }
 
 /// What else a record tells of a packet; read once the packet has matched.
 pub struct Details {
+    positions: *const u8,
     window: MaybeUninit<[u64; DETAILS / 8]>,
 }
 
@@ -31,10 +42,17 @@ macro_rules! in_window {
         in_window!($holder, $field, $type, skb_window)
     };
     ($holder:expr, $field:ident, $type:ty, $start:ident) => {{
-        let within = (offset!($field) - offset!($start)) as usize;
-        let window = $holder.window.as_ptr().cast::<u8>();
-        // SAFETY: user space checks that the field lies within the window; it is filled.
-        unsafe { window.add(within).cast::<$type>().read() }
+        let within = offset!($field - $start) as usize;
+        // SAFETY: user space checks that the field lies within the window; it is filled. Volatile,
+        // for the compiler would merge neighbouring fields into one load, which the verifier
+        // refuses for a structure.
+        unsafe {
+            $holder
+                .positions
+                .wrapping_add(within)
+                .cast::<$type>()
+                .read_volatile()
+        }
     }};
 }
 
@@ -45,14 +63,26 @@ impl Skb {
     pub const fn new() -> Self {
         Self {
             address: 0,
+            identity: Identity::NONE,
+            typed: 0,
+            positions: ptr::null(),
             window: MaybeUninit::uninit(),
         }
     }
 
+    /// Makes it the packet at an address.
+    #[inline(always)]
+    pub fn take(&mut self, address: u64) {
+        self.address = address;
+        self.typed = address;
+    }
+
     /// Finds the packet a function was called with.
     #[inline(always)]
-    pub fn find(&mut self, registers: &Registers, binding: Binding) -> bool {
-        let argument = registers.arg(binding.position());
+    pub fn find(&mut self, call: Call, binding: Binding) -> bool {
+        let typed = call.argument(binding.position());
+        self.typed = typed;
+        let argument = forget_type(typed);
         let address = if binding.is_pointer() {
             read::<u64>(argument)
         } else if binding.is_pktinfo() {
@@ -70,11 +100,19 @@ impl Skb {
     /// Reads the header positions.
     #[inline(always)]
     pub fn fill(&mut self) -> bool {
+        if kernel::binding().has_direct_loads() {
+            self.positions = (self.typed + offset!(skb_window)) as *const u8;
+            return true;
+        }
         let to = self.window.as_mut_ptr().cast::<u8>();
         let from = self.address + offset!(skb_window);
-        let size = u32::from(config!(layout.skb_window_size));
+        let size = config!(layout.skb_window_size) as u32;
         // SAFETY: the window has WINDOW bytes, and user space checks that the size is no larger.
-        unsafe { kernel::copy(to, size, from) }
+        let Some(positions) = (unsafe { kernel::window(to, size, from) }) else {
+            return false;
+        };
+        self.positions = positions;
+        true
     }
 
     /// `head`, the start of the buffer.
@@ -164,6 +202,7 @@ impl Details {
     #[inline(always)]
     pub const fn new() -> Self {
         Self {
+            positions: ptr::null(),
             window: MaybeUninit::uninit(),
         }
     }
@@ -174,7 +213,11 @@ impl Details {
         let to = self.window.as_mut_ptr().cast::<u8>();
         let from = skb.address + offset!(skb_details);
         // SAFETY: the window has DETAILS bytes.
-        unsafe { kernel::copy(to, DETAILS as u32, from) }
+        let Some(positions) = (unsafe { kernel::window(to, DETAILS as u32, from) }) else {
+            return false;
+        };
+        self.positions = positions;
+        true
     }
 
     /// `len`.

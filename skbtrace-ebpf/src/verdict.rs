@@ -1,12 +1,12 @@
 //! Verdicts: what a netfilter table decided over a packet, read when its walk returns.
 
-use aya_ebpf::EbpfContext;
 use skbtrace_common::{
     hooks::TableKind,
     record::{GONE, HAS_NETNS, KIND_VERDICT, NAME, RawEvent, RawVerdict},
 };
 
 use crate::{
+    call::Call,
     emit::emit as hand_over,
     event::{begin, describe, set},
     frame::Returned,
@@ -22,23 +22,33 @@ const VERDICT_MASK: u64 = 0xff;
 
 /// A table's walk has returned.
 #[inline(always)]
-pub fn emit<C: EbpfContext>(ctx: &C, call: &Returned) {
-    hand_over::<RawVerdict, C>(ctx, |record| {
+pub fn emit(call: Call, returned: &Returned) {
+    hand_over::<RawVerdict>(call, KIND_VERDICT, |record| {
         // SAFETY: a field of the record.
         let event = unsafe { &raw mut (*record).event };
-        let verdict = call.value & VERDICT_MASK;
-        let mut skb = Skb::new();
-        skb.address = call.skb();
-        if verdict != STOLEN && verdict != QUEUE && skb.fill() {
-            describe(event, &skb);
-        } else {
-            as_it_came_in(event, call);
-        }
-        begin(event, KIND_VERDICT, call.skb());
-        set!(event, verdict, call.value as u32);
-        state(record, call.state());
-        names(record, call.table());
+        packet(event, returned);
+        begin(call, event, KIND_VERDICT, returned.skb(), returned.identity());
+        set!(event, verdict, returned.value as u32);
+        let (pf, hooknum) = state(event, returned.state());
+        set!(record, pf, pf);
+        set!(record, hooknum, hooknum);
+        names(record, returned.table());
     });
+}
+
+/// The packet as it is now, or as it came in if it is no longer there to be looked at.
+#[inline(always)]
+pub fn packet(event: *mut RawEvent, returned: &Returned) {
+    let verdict = returned.value & VERDICT_MASK;
+    let mut skb = Skb::new();
+    skb.take(returned.skb());
+    // A hook function that drops has not freed the packet, but nf_hook_slow has.
+    let freed = binding().table_kind() == TableKind::Hook as u8 && returned.value as i32 != 1;
+    if verdict != STOLEN && verdict != QUEUE && !freed && skb.fill() {
+        describe(event, &skb);
+    } else {
+        as_it_came_in(event, returned);
+    }
 }
 
 /// The packet belongs to somebody else by now, or to nobody: since 6.7 nftables frees what it
@@ -60,16 +70,14 @@ fn as_it_came_in(event: *mut RawEvent, call: &Returned) {
 
 /// Hook and family from the `nf_hook_state`, and the netns where the packet could not tell.
 #[inline(always)]
-fn state(record: *mut RawVerdict, state: u64) {
+pub fn state(event: *mut RawEvent, state: u64) -> (u8, u8) {
     let mut pf = 0;
     let mut hooknum = 0;
     if state != 0 && has(offset!(state_pf)) {
         pf = read::<u8>(state + offset!(state_pf)).unwrap_or(0);
         // Four bytes up to 5.12, one later; all numbers fit the first (little endian).
         hooknum = read::<u8>(state + offset!(state_hook)).unwrap_or(0);
-        // SAFETY: fields of the record, written before.
-        let event = unsafe { &raw mut (*record).event };
-        // SAFETY: as above.
+        // SAFETY: a field of the event, written before.
         let flags = unsafe { (&raw const (*event).flags).read() };
         if flags & HAS_NETNS == 0 {
             let netns = netns_inode(read::<u64>(state + offset!(state_net)).unwrap_or(0));
@@ -81,8 +89,7 @@ fn state(record: *mut RawVerdict, state: u64) {
             );
         }
     }
-    set!(record, pf, pf);
-    set!(record, hooknum, hooknum);
+    (pf, hooknum)
 }
 
 /// Names of table and chain.

@@ -1,6 +1,6 @@
 //! Parsers of values that are not part of the filter.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use regex::Regex;
 
@@ -50,6 +50,21 @@ pub fn size(text: &str) -> Result<usize, ValueError> {
         .filter(|size| (1..=MAX_BUFFER).contains(size))
         .and_then(|size| usize::try_from(size).ok())
         .ok_or(ValueError::Size)
+}
+
+/// A value of `--follow-max`: rounded up to a power of two. The kernel has room for 4 MiB in one
+/// place (`KMALLOC_MAX_SIZE`), of which a packet takes 24 bytes.
+pub fn packets(text: &str) -> Result<NonZeroU32, ValueError> {
+    const MAX: u32 = 1 << 17;
+    decimal(text)
+        .and_then(|packets| u32::try_from(packets).ok())
+        .filter(|packets| (1..=MAX).contains(packets))
+        .and_then(|packets| NonZeroU32::new(packets.next_power_of_two().max(16)))
+        .ok_or(ValueError::Number {
+            what: "a number of packets",
+            min: 1,
+            max: u64::from(MAX),
+        })
 }
 
 /// A value of `--func`.

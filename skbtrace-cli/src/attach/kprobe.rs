@@ -6,10 +6,10 @@ use std::{
     ffi::CString,
     fs, io,
     num::ParseIntError,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
 };
 
-use super::sys;
+use super::{link::Link, sys};
 
 const KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
 
@@ -50,15 +50,6 @@ pub enum AttachError {
     Other(io::Error),
 }
 
-/// A program attached to a function. Dropping it detaches, which waits for the kernel.
-#[derive(Debug)]
-pub struct Probe {
-    link: Option<OwnedFd>,
-    program: OwnedFd,
-    /// Closed last, after the link that refers to it.
-    _event: OwnedFd,
-}
-
 impl Kprobes {
     /// Asks the kernel for its kprobe event source.
     pub fn new() -> Result<Self, NoKprobes> {
@@ -81,36 +72,17 @@ impl Kprobes {
     }
 }
 
-impl Probe {
-    /// Attaches a program to an open event and lets it fire.
-    ///
-    /// Through a link where the kernel has them: a link can be asked how many hits were missed.
-    pub fn attach(program: OwnedFd, event: OwnedFd) -> Result<Self, AttachError> {
-        let link = match sys::link_perf_event(program.as_fd(), event.as_fd()) {
-            Ok(link) => Some(link),
-            Err(_) => {
-                sys::set_program(event.as_fd(), program.as_fd()).map_err(AttachError::Other)?;
-                None
-            }
-        };
-        sys::enable(event.as_fd()).map_err(AttachError::Other)?;
-        Ok(Self {
-            link,
-            program,
-            _event: event,
-        })
-    }
-
-    /// Hits that the kernel skipped because another probe was running on the CPU; `None` where it
-    /// does not tell.
-    pub fn missed(&self) -> Option<u64> {
-        let by_kprobe = sys::missed_hits(self.link.as_ref()?.as_fd())?;
-        let (_, by_program) = sys::program_info(self.program.as_fd()).ok()?;
-        Some(by_kprobe + by_program)
-    }
-
-    /// The program.
-    pub fn program(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
-    }
+/// Attaches a program to an open event and lets it fire.
+///
+/// Through a link where the kernel has them: a link can be asked how many hits were missed.
+pub fn attach(program: OwnedFd, event: OwnedFd) -> Result<Link, AttachError> {
+    let link = match sys::link_perf_event(program.as_fd(), event.as_fd()) {
+        Ok(link) => Some(link),
+        Err(_) => {
+            sys::set_program(event.as_fd(), program.as_fd()).map_err(AttachError::Other)?;
+            None
+        }
+    };
+    sys::enable(event.as_fd()).map_err(AttachError::Other)?;
+    Ok(Link::kprobe(link, program, event))
 }

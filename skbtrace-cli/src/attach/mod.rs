@@ -3,28 +3,68 @@
 //! **Invariant:** a hook that cannot be attached never takes another along; each ends as a
 //! [`Hooked`] with what was taken or as a [`Skipped`] with the reason.
 
+mod fentry;
 pub mod kprobe;
+pub mod link;
+mod multi;
 pub mod object;
 pub mod sys;
 
 use std::{
-    os::fd::OwnedFd,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    collections::BTreeMap,
+    ffi::CString,
+    fmt,
+    os::fd::AsFd as _,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use skbtrace_common::hooks::{Binding, HOOKS, Hook, Kind, Site};
 
 use self::{
-    kprobe::{AttachError, Kprobes, Probe},
+    fentry::Trampolines,
+    kprobe::{AttachError, Kprobes, NoKprobes},
+    link::Link,
+    multi::{Resolver, Target},
     object::Loaded,
+    sys::ProgramKind,
 };
+use crate::kernel::layout::Types;
 
-/// Threads that detach. Each spends its time waiting for the kernel.
-const WORKERS: usize = 8;
+/// A way to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A trampoline at the function's entry.
+    Fentry,
+    /// One program on many functions.
+    KprobeMulti,
+    /// A breakpoint or ftrace call at one function.
+    Kprobe,
+    /// A kprobe at the entry and one at the return.
+    KprobePair,
+    /// A place that the kernel's authors marked.
+    Tracepoint,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fentry => "fentry",
+            Self::KprobeMulti => "kprobe.multi",
+            Self::Kprobe => "kprobe",
+            Self::KprobePair => "kprobe and kretprobe",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+/// Which way is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// For each hook the cheapest that works.
+    Auto,
+    /// This one where it works, kprobes elsewhere.
+    Prefer(Backend),
+}
 
 /// A hook to attach: a row of the catalogue and the places to try, best first.
 #[derive(Debug)]
@@ -33,6 +73,8 @@ pub struct Wanted {
     pub row: usize,
     /// Its sites, with positions as this kernel has them.
     pub sites: Vec<Site>,
+    /// No events are wanted of it; it is needed to follow packets.
+    pub silent: bool,
 }
 
 /// A hook that is listened on.
@@ -42,8 +84,8 @@ pub struct Hooked {
     pub row: usize,
     /// The site that was taken.
     pub site: Site,
-    /// The programs on it: of a pair, the return's first.
-    pub probes: Vec<Probe>,
+    /// How.
+    pub by: Backend,
 }
 
 /// A hook that is not.
@@ -62,76 +104,254 @@ pub struct Attached {
     pub hooks: Vec<Hooked>,
     /// In the order of the catalogue.
     pub skipped: Vec<Skipped>,
+    /// What keeps the hooks attached.
+    pub links: Vec<Link>,
 }
 
-/// Attaches hooks, one after the other: the kernel attaches one kprobe at a time, and threads that
-/// wait for their turn spin (measured on 5.10 and 6.12: twice the CPU time, no sooner ready).
-/// Stops early when `stop` is set; what is attached by then is returned.
-pub fn attach(loaded: &Loaded, kprobes: Kprobes, wanted: &[Wanted], stop: &AtomicBool) -> Attached {
-    let mut attached = Attached::default();
-    for wanted in wanted {
-        if stop.load(Ordering::Relaxed) {
-            break;
+/// The programs for a kind of hook: at the entry, and at the return.
+const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        Kind::Hop => ("hop", None),
+        Kind::Drop => ("dropped", None),
+        Kind::Free => ("freed", None),
+        Kind::Fragments => ("fragmented", None),
+        Kind::Merge => ("merged", None),
+        Kind::Clone => ("copy_enter", Some("copy_exit")),
+        Kind::Morph => ("copy_enter", Some("morph_exit")),
+        Kind::Segments => ("copy_enter", Some("segments_exit")),
+        Kind::Head => ("copy_enter", Some("head_exit")),
+        Kind::Verdict(_) => ("table_enter", Some("table_exit")),
+        Kind::Conntrack => ("table_enter", Some("conntrack_exit")),
+        Kind::Nat => ("table_enter", Some("nat_exit")),
+    }
+}
+
+/// Attaches hooks.
+pub struct Attacher<'a> {
+    loaded: &'a Loaded,
+    kprobes: Result<Kprobes, NoKprobes>,
+    trampolines: Option<Trampolines>,
+    resolver: Option<Resolver>,
+    attached: Attached,
+}
+
+/// Most functions that are attached by fentry where detaching takes the kernel a tenth of a second
+/// for each, one after the other (6.1 and 6.12): three seconds, in the background.
+const MOST_TRAMPOLINES: usize = 32;
+
+impl<'a> Attacher<'a> {
+    /// Prepares to attach `count` hooks in the chosen way. Programs that might interrupt each
+    /// other on a CPU must not share a scratch buffer: `nesting` says that they do not.
+    pub fn new(
+        loaded: &'a mut Loaded,
+        types: &Types,
+        choice: Choice,
+        count: usize,
+        nesting: bool,
+    ) -> Self {
+        let by_fentry = match choice {
+            Choice::Auto => {
+                nesting && (count <= MOST_TRAMPOLINES || !types.has_module_btf)
+            }
+            Choice::Prefer(backend) => nesting && backend == Backend::Fentry,
+        };
+        // Where fentry is not for so many, kprobe.multi is next; only where there is neither,
+        // or neither is wanted, are they kprobes, one by one.
+        let by_multi = match choice {
+            Choice::Auto => true,
+            Choice::Prefer(backend) => backend == Backend::KprobeMulti,
+        };
+        let resolver = if by_multi { Resolver::new(loaded) } else { None };
+        Self {
+            kprobes: Kprobes::new(),
+            trampolines: by_fentry.then(|| Trampolines::new(types)),
+            resolver,
+            attached: Attached::default(),
+            loaded,
         }
-        match attach_hook(loaded, kprobes, wanted) {
-            Ok(hooked) => attached.hooks.push(hooked),
-            Err(reason) => attached.skipped.push(Skipped {
+    }
+
+    /// Attaches hooks, one after the other: the kernel attaches one at a time, and threads that
+    /// wait for their turn spin (measured on 5.10 and 6.12: twice the CPU time, no sooner ready).
+    /// Stops early when `stop` is set; what is attached by then is returned.
+    pub fn attach(mut self, wanted: &[Wanted], stop: &AtomicBool) -> Attached {
+        let mut groups: BTreeMap<(&'static str, u64), Vec<Target>> = BTreeMap::new();
+        let mut taken = Vec::new();
+        let mut left: Vec<usize> = Vec::new();
+        for (index, hook) in wanted.iter().enumerate() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if self.by_fentry(hook) {
+                continue;
+            }
+            match self.target(index, hook) {
+                Some((program, binding, target, site)) => {
+                    groups
+                        .entry((program, binding.shared().0))
+                        .or_default()
+                        .push(target);
+                    taken.push((index, site));
+                }
+                None => left.push(index),
+            }
+        }
+        for ((program, binding), targets) in groups {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let (links, refused) =
+                multi::attach(self.loaded, program, Binding(binding), &targets);
+            let refused: Vec<usize> = refused.iter().map(|(target, _)| target.index).collect();
+            self.attached.links.extend(links);
+            for target in targets {
+                let site = taken.iter().find(|(index, _)| *index == target.index);
+                if refused.contains(&target.index) {
+                    left.push(target.index);
+                } else if let Some((index, site)) = site {
+                    self.took(&wanted[*index], *site, Backend::KprobeMulti);
+                }
+            }
+        }
+        left.sort_unstable();
+        for index in left {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            self.one_by_one(&wanted[index]);
+        }
+        self.attached.hooks.sort_by_key(|hook| hook.row);
+        self.attached.skipped.sort_by_key(|hook| hook.row);
+        self.attached
+    }
+
+    fn took(&mut self, wanted: &Wanted, site: Site, by: Backend) {
+        self.attached.hooks.push(Hooked {
+            row: wanted.row,
+            site,
+            by,
+        });
+    }
+
+    /// Whether a hook could be attached by fentry. A refusal is no news: kprobes come next, and
+    /// what they are refused for is told.
+    fn by_fentry(&mut self, wanted: &Wanted) -> bool {
+        let Some(trampolines) = &self.trampolines else {
+            return false;
+        };
+        let (program, None) = programs(HOOKS[wanted.row].kind) else {
+            return false;
+        };
+        for site in &wanted.sites {
+            if site.tracepoint || !trampolines.describes(site) {
+                continue;
+            }
+            let binding = binding(wanted, site);
+            if let Ok(link) = trampolines.attach(self.loaded, program, site, binding) {
+                self.attached.links.push(link);
+                self.took(wanted, *site, Backend::Fentry);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What a hook is for kprobe.multi, where it can be tried.
+    fn target(
+        &self,
+        index: usize,
+        wanted: &Wanted,
+    ) -> Option<(&'static str, Binding, Target, Site)> {
+        let resolver = self.resolver.as_ref()?;
+        let hook = &HOOKS[wanted.row];
+        let (program, None) = programs(hook.kind) else {
+            return None;
+        };
+        wanted
+            .sites
+            .iter()
+            .filter(|site| !site.tracepoint)
+            .find_map(|site| {
+                let address = resolver.address(site.symbol, hook.module)?;
+                let row = u16::try_from(wanted.row).ok()?;
+                let target = Target {
+                    address,
+                    row,
+                    index,
+                };
+                Some((program, binding(wanted, site), target, *site))
+            })
+    }
+
+    /// Attaches a hook by itself: to a tracepoint, or by kprobes.
+    fn one_by_one(&mut self, wanted: &Wanted) {
+        let hook = &HOOKS[wanted.row];
+        let result = match &self.kprobes {
+            Ok(kprobes) => attach_hook(self.loaded, Some(*kprobes), wanted, hook),
+            // Tracepoints need none.
+            Err(error) => attach_hook(self.loaded, None, wanted, hook)
+                .map_err(|reason| reason.unwrap_or_else(|| error.to_string()))
+                .map_err(Some),
+        };
+        match result {
+            Ok((site, by, links)) => {
+                self.attached.links.extend(links);
+                self.took(wanted, site, by);
+            }
+            Err(reason) => self.attached.skipped.push(Skipped {
                 row: wanted.row,
-                reason,
+                reason: reason.unwrap_or_else(|| absent(hook)),
             }),
         }
     }
-    attached
 }
 
-/// Detaches hooks, several at a time: each waits for the kernel to be sure that nothing runs in it
-/// any more, and these waits overlap in part (measured on 6.12: half the time of one by one).
-pub fn detach(hooks: Vec<Hooked>) {
-    let probes = Mutex::new(
-        hooks
-            .into_iter()
-            .flat_map(|hook| hook.probes)
-            .collect::<Vec<_>>(),
-    );
-    thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                loop {
-                    let probe = probes.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    if probe.is_none() {
-                        break;
-                    }
-                }
-            });
-        }
-    });
-}
-
-fn attach_hook(loaded: &Loaded, kprobes: Kprobes, wanted: &Wanted) -> Result<Hooked, String> {
-    let hook = &HOOKS[wanted.row];
-    let mut reason = if wanted.sites.is_empty() {
-        String::from("how it takes its packet is not known (no BTF of its module)")
-    } else {
-        String::from("no such function")
-    };
-    for site in &wanted.sites {
-        match attach_site(loaded, kprobes, wanted.row, hook, site) {
-            Ok(probes) => {
-                return Ok(Hooked {
-                    row: wanted.row,
-                    site: *site,
-                    probes,
-                });
-            }
-            Err(Refusal::Here(AttachError::Absent)) => {}
-            Err(Refusal::Here(error)) => reason = format!("{}: {error}", site.symbol),
-            Err(Refusal::Program(error)) => return Err(error),
-        }
+fn absent(hook: &Hook) -> String {
+    match hook.module {
+        Some(module) => format!("no such function (module {module} not loaded?)"),
+        None => String::from("no such function"),
     }
-    if let Some(module) = hook.module
-        && reason == "no such function"
-    {
-        reason = format!("no such function (module {module} not loaded?)");
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the catalogue has fewer rows"
+)]
+fn binding(wanted: &Wanted, site: &Site) -> Binding {
+    let binding = Binding::new(wanted.row as u16, &HOOKS[wanted.row], site);
+    if wanted.silent {
+        binding.silent()
+    } else {
+        binding
+    }
+}
+
+/// Tries a hook's sites; the reason when none would do, if there is one besides absence.
+fn attach_hook(
+    loaded: &Loaded,
+    kprobes: Option<Kprobes>,
+    wanted: &Wanted,
+    hook: &Hook,
+) -> Result<(Site, Backend, Vec<Link>), Option<String>> {
+    if wanted.sites.is_empty() {
+        return Err(Some(String::from(
+            "how it takes its packet is not known (no BTF of its module)",
+        )));
+    }
+    let mut reason = None;
+    for site in &wanted.sites {
+        let result = match (site.tracepoint, kprobes) {
+            (true, _) => attach_tracepoint(loaded, wanted, hook, site)
+                .map(|link| (Backend::Tracepoint, vec![link])),
+            (false, Some(kprobes)) => attach_kprobes(loaded, kprobes, wanted, hook, site),
+            (false, None) => continue,
+        };
+        match result {
+            Ok((by, links)) => return Ok((*site, by, links)),
+            Err(Refusal::Here(AttachError::Absent)) => {}
+            Err(Refusal::Here(error)) => reason = Some(format!("{}: {error}", site.symbol)),
+            Err(Refusal::Program(error)) => return Err(Some(error)),
+        }
     }
     Err(reason)
 }
@@ -143,38 +363,56 @@ enum Refusal {
     Program(String),
 }
 
-fn attach_site(
+fn attach_tracepoint(
     loaded: &Loaded,
-    kprobes: Kprobes,
-    row: usize,
+    wanted: &Wanted,
     hook: &Hook,
     site: &Site,
-) -> Result<Vec<Probe>, Refusal> {
-    let (entry, exit) = match hook.kind {
-        Kind::Clone => ("clone_enter", Some("clone_exit")),
-        Kind::Verdict(_) => ("table_enter", Some("table_exit")),
-        _ => ("hop", None),
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the catalogue has fewer rows"
-    )]
-    let binding = Binding::new(row as u16, hook, site);
-    let attach = |program: &'static str, at_return: bool| -> Result<Probe, Refusal> {
-        let event: OwnedFd = kprobes
+) -> Result<Link, Refusal> {
+    let (program, _) = programs(hook.kind);
+    let binding = binding(wanted, site).with_arguments();
+    let program = loaded
+        .load(program, ProgramKind::TRACEPOINT, binding)
+        .map_err(|error| Refusal::Program(error.to_string()))?;
+    let name = CString::new(site.symbol).map_err(|_| Refusal::Here(AttachError::Absent))?;
+    let link = sys::attach_tracepoint(program.as_fd(), &name).map_err(|error| {
+        Refusal::Here(match error.raw_os_error() {
+            Some(libc::ENOENT) => AttachError::Absent,
+            _ => AttachError::Other(error),
+        })
+    })?;
+    Ok(Link::new(link, program))
+}
+
+fn attach_kprobes(
+    loaded: &Loaded,
+    kprobes: Kprobes,
+    wanted: &Wanted,
+    hook: &Hook,
+    site: &Site,
+) -> Result<(Backend, Vec<Link>), Refusal> {
+    let (entry, exit) = programs(hook.kind);
+    let binding = binding(wanted, site);
+    let attach = |program: &'static str, at_return: bool| -> Result<Link, Refusal> {
+        let event = kprobes
             .open(site.symbol, at_return)
             .map_err(Refusal::Here)?;
         let program = loaded
-            .load(program, binding)
+            .load(program, ProgramKind::KPROBE, binding)
             .map_err(|error| Refusal::Program(error.to_string()))?;
-        Probe::attach(program, event).map_err(Refusal::Here)
+        kprobe::attach(program, event).map_err(Refusal::Here)
     };
-    let mut probes = Vec::new();
+    let mut links = Vec::new();
     // The return first: of two kprobes on one function the newer runs first, and the entry must
     // see the stack before the return hook puts its own address there.
     if let Some(exit) = exit {
-        probes.push(attach(exit, true)?);
+        links.push(attach(exit, true)?);
     }
-    probes.push(attach(entry, false)?);
-    Ok(probes)
+    links.push(attach(entry, false)?);
+    let by = if exit.is_some() {
+        Backend::KprobePair
+    } else {
+        Backend::Kprobe
+    };
+    Ok((by, links))
 }

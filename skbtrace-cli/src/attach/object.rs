@@ -15,7 +15,11 @@ use aya_obj::{
     EbpfSectionKind, Map, Object,
     generated::{bpf_insn, bpf_map_type},
 };
-use skbtrace_common::{Plain as _, config::Config, config::USE_PERF, hooks::Binding};
+use skbtrace_common::{
+    Plain as _,
+    config::{Config, Constant, USE_CAST, USE_PERF},
+    hooks::Binding,
+};
 
 use super::sys::{self, ProgramKind};
 
@@ -28,6 +32,10 @@ const LOGS: &str = "AYA_LOGS";
 const COUNTERS: &str = "COUNTERS";
 /// Variables that start as zero; there is one, `STOPPED`.
 const SWITCH: &str = ".bss";
+/// Which packets are followed.
+const FOLLOWED: &str = ".bss.followed";
+/// Where a symbol's name is put and its address found.
+const SYMBOL: &str = ".bss.symbol";
 /// Room for the verifier's explanation of a refusal.
 const LOG_SIZE: usize = 1 << 20;
 
@@ -73,22 +81,48 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 5] = [
+pub const PROGRAMS: [&str; 14] = [
     "hop",
-    "clone_enter",
-    "clone_exit",
+    "dropped",
+    "freed",
+    "fragmented",
+    "merged",
+    "copy_enter",
+    "copy_exit",
+    "morph_exit",
+    "segments_exit",
+    "head_exit",
     "table_enter",
     "table_exit",
+    "conntrack_exit",
+    "nat_exit",
 ];
+/// The program that finds a symbol's address.
+pub const RESOLVE: &str = "resolve";
+
+/// What the object is made into, besides its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Size of the event buffer, bytes.
+    pub buffer: usize,
+    /// Lets the kernel side's debug lines through.
+    pub debug: bool,
+    /// Number of the kernel's function `bpf_rdonly_cast` in its BTF, where it is used
+    /// ([`USE_CAST`]).
+    pub cast_function: u32,
+}
+
+/// Size of a bucket of [`FOLLOWED`], bytes: four places with address, identity and parent.
+const BUCKET: u32 = 4 * 3 * 8;
 
 impl Loaded {
     /// Takes the object apart, writes the configuration into it and creates its maps.
     pub fn new(
         bytes: &[u8],
         config: &Config,
-        buffer: usize,
-        debug: bool,
+        shape: Shape,
     ) -> Result<Self, ObjectError> {
+        let Shape { buffer, debug, .. } = shape;
         let damaged = |error: &dyn std::fmt::Display| ObjectError::Damaged(error.to_string());
         let mut object = Object::parse(bytes).map_err(|e| damaged(&e))?;
         let level = [if debug { LOG_DEBUG } else { 0 }];
@@ -107,6 +141,9 @@ impl Loaded {
                 (name == RING && perf) || (name == PERF && !perf) || (name == LOGS && !debug);
             if name == RING {
                 map.set_max_entries(u32::try_from(buffer).unwrap_or(u32::MAX));
+            }
+            if name == FOLLOWED {
+                map.set_value_size((config.follow_mask + 1).saturating_mul(BUCKET));
             }
             let data = if unused {
                 create(&name, &placeholder())?
@@ -133,7 +170,7 @@ impl Loaded {
         object.relocate_calls(&sections).map_err(|e| damaged(&e))?;
 
         let mut programs = HashMap::new();
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().chain([RESOLVE]) {
             let program = object
                 .programs
                 .get(name)
@@ -142,7 +179,9 @@ impl Loaded {
                 .functions
                 .get(&program.function_key())
                 .ok_or_else(|| ObjectError::Damaged(format!("no code for {name}")))?;
-            programs.insert(name, function.instructions.clone());
+            let mut instructions = function.instructions.clone();
+            configure(&mut instructions, config, shape.cast_function);
+            programs.insert(name, instructions);
         }
         Ok(Self {
             programs,
@@ -155,14 +194,16 @@ impl Loaded {
         })
     }
 
-    /// Loads a program for one function.
-    pub fn load(&self, program: &'static str, binding: Binding) -> Result<OwnedFd, LoadError> {
+    /// Loads a program, told what it is attached to.
+    pub fn load(
+        &self,
+        program: &'static str,
+        kind: ProgramKind<'_>,
+        binding: Binding,
+    ) -> Result<OwnedFd, LoadError> {
         let mut instructions = self.programs[program].clone();
         bind(&mut instructions, binding);
-        let load = |log: &mut [u8]| {
-            let kind = ProgramKind::KPROBE;
-            sys::load(kind, &instructions, &self.license, program, log)
-        };
+        let load = |log: &mut [u8]| sys::load(kind, &instructions, &self.license, program, log);
         load(&mut []).or_else(|_| {
             // Once more, for the verifier's words; writing them takes time, so not at first.
             let mut log = vec![0; LOG_SIZE];
@@ -181,6 +222,7 @@ impl Loaded {
             MapName::Perf => PERF,
             MapName::Counters => COUNTERS,
             MapName::Switch => SWITCH,
+            MapName::Symbol => SYMBOL,
         })
     }
 }
@@ -196,6 +238,8 @@ pub enum MapName {
     Counters,
     /// The word that ends the run.
     Switch,
+    /// A symbol's name and address.
+    Symbol,
 }
 
 fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {
@@ -214,7 +258,8 @@ fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {
         name: name.to_owned(),
         source,
     };
-    if !map.data().is_empty() {
+    // What starts as zero is zero, and may have another size by now.
+    if !map.data().is_empty() && map.section_kind() != EbpfSectionKind::Bss {
         sys::set_only_element(data.fd().as_fd(), map.data()).map_err(fill)?;
     }
     if map.section_kind() == EbpfSectionKind::Rodata {
@@ -229,23 +274,54 @@ fn placeholder() -> Map {
     Map::new_from_params(bpf_map_type::BPF_MAP_TYPE_ARRAY as u32, 4, 4, 1, 0)
 }
 
+const LOAD_IMMEDIATE_64: u8 = 0x18;
+const CALL: u8 = 0x85;
+/// `BPF_PSEUDO_KFUNC_CALL`: the call is of a kernel function by its number in BTF.
+const KERNEL_FUNCTION: u8 = 2;
+/// What stands for `bpf_rdonly_cast` in the image (`kernel.rs: cast`).
+const RDONLY_CAST: i32 = 0x7e_0001;
+
+/// Writes the configuration's constants over their placeholders, and the number of
+/// `bpf_rdonly_cast`; without [`USE_CAST`] its calls are dead code and stay as they are.
+fn configure(instructions: &mut [bpf_insn], config: &Config, cast_function: u32) {
+    replace(instructions, |number| {
+        Constant::recognise(number).map(|constant| constant.value(config))
+    });
+    if config.options & USE_CAST == 0 {
+        return;
+    }
+    for instruction in instructions {
+        if instruction.code == CALL && instruction.imm == RDONLY_CAST {
+            instruction.set_src_reg(KERNEL_FUNCTION);
+            instruction.imm = cast_function.cast_signed();
+        }
+    }
+}
+
 /// Writes the binding over its placeholder.
 fn bind(instructions: &mut [bpf_insn], binding: Binding) {
-    const LOAD_IMMEDIATE_64: u8 = 0x18;
+    replace(instructions, |number| {
+        (number == Binding::PLACEHOLDER).then_some(binding.0)
+    });
+}
+
+/// Replaces 64-bit immediates.
+fn replace(instructions: &mut [bpf_insn], new: impl Fn(u64) -> Option<u64>) {
     let halves = |value: u64| {
-        let bytes = value.to_le_bytes();
-        let half = |at: usize| {
-            i32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        (half(0), half(4))
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+        let (low, high) = (value as u32, (value >> 32) as u32);
+        (low.cast_signed(), high.cast_signed())
     };
-    let placeholder = halves(Binding::PLACEHOLDER);
-    let (low, high) = halves(binding.0);
     for at in 1..instructions.len() {
         let (first, second) = (&instructions[at - 1], &instructions[at]);
-        if first.code == LOAD_IMMEDIATE_64 && (first.imm, second.imm) == placeholder {
-            instructions[at - 1].imm = low;
-            instructions[at].imm = high;
+        // Others, with a source register, are addresses of maps.
+        if first.code != LOAD_IMMEDIATE_64 || first.src_reg() != 0 {
+            continue;
+        }
+        let number = u64::from(first.imm.cast_unsigned())
+            | u64::from(second.imm.cast_unsigned()) << 32;
+        if let Some(value) = new(number) {
+            (instructions[at - 1].imm, instructions[at].imm) = halves(value);
         }
     }
 }

@@ -8,11 +8,12 @@
 use std::{
     ffi::CStr,
     io, mem,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type,
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info,
+    bpf_prog_type,
     perf_event_attr,
 };
 
@@ -52,40 +53,58 @@ fn zeroed_attr() -> bpf_attr {
 
 /// What a program is and how it will be attached.
 #[derive(Clone, Copy, Debug)]
-pub struct ProgramKind {
+pub struct ProgramKind<'a> {
     program: bpf_prog_type,
     attach: Option<bpf_attach_type>,
-    /// Id of the traced function in the kernel's BTF, or 0.
+    /// Id of the traced function in its BTF, or 0.
     btf_id: u32,
+    /// The BTF of the module it is in; `None` for the kernel's own.
+    btf: Option<BorrowedFd<'a>>,
+    flags: u32,
 }
 
-impl ProgramKind {
-    /// For a kprobe or kretprobe.
-    pub const KPROBE: Self = Self {
+impl<'a> ProgramKind<'a> {
+    const PLAIN: Self = Self {
         program: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
         attach: None,
         btf_id: 0,
+        btf: None,
+        flags: 0,
     };
+    /// For a kprobe or kretprobe.
+    pub const KPROBE: Self = Self::PLAIN;
     /// For many kprobes at once.
     pub const KPROBE_MULTI: Self = Self {
-        program: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
         attach: Some(bpf_attach_type::BPF_TRACE_KPROBE_MULTI),
-        btf_id: 0,
+        ..Self::PLAIN
+    };
+    /// For a tracepoint, with its arguments as the kernel passes them.
+    pub const TRACEPOINT: Self = Self {
+        program: bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
+        ..Self::PLAIN
+    };
+    /// To be run by [`run`].
+    pub const SYSCALL: Self = Self {
+        program: bpf_prog_type::BPF_PROG_TYPE_SYSCALL,
+        flags: aya_obj::generated::BPF_F_SLEEPABLE,
+        ..Self::PLAIN
     };
 
-    /// For the entry of a function by its BTF id.
-    pub const fn fentry(btf_id: u32) -> Self {
+    /// For the entry of a function by its BTF id, of the kernel or a module.
+    pub const fn fentry(btf_id: u32, btf: Option<BorrowedFd<'a>>) -> Self {
         Self {
             program: bpf_prog_type::BPF_PROG_TYPE_TRACING,
             attach: Some(bpf_attach_type::BPF_TRACE_FENTRY),
             btf_id,
+            btf,
+            flags: 0,
         }
     }
 }
 
 /// Loads a program. `log` receives the verifier's words when it is not empty.
 pub fn load(
-    kind: ProgramKind,
+    kind: ProgramKind<'_>,
     instructions: &[bpf_insn],
     license: &CStr,
     name: &str,
@@ -97,6 +116,10 @@ pub fn load(
     load.prog_type = kind.program as u32;
     load.expected_attach_type = kind.attach.map_or(0, |attach| attach as u32);
     load.attach_btf_id = kind.btf_id;
+    load.prog_flags = kind.flags;
+    if let Some(btf) = kind.btf {
+        load.__bindgen_anon_1.attach_btf_obj_fd = fd_field(btf);
+    }
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     load.license = license.as_ptr() as u64;
@@ -122,9 +145,24 @@ pub fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
-/// Attaches a program to several functions' entries by name.
-pub fn link_kprobe_multi(program: BorrowedFd<'_>, symbols: &[&CStr]) -> io::Result<OwnedFd> {
-    let names: Vec<u64> = symbols.iter().map(|name| name.as_ptr() as u64).collect();
+/// Attaches a program to a tracepoint ([`ProgramKind::TRACEPOINT`]).
+pub fn attach_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = zeroed_attr();
+    // SAFETY: the variant that BPF_RAW_TRACEPOINT_OPEN reads.
+    let open = unsafe { &mut attr.raw_tracepoint };
+    open.prog_fd = fd_field(program);
+    open.name = name.as_ptr() as u64;
+    bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
+/// Attaches a program to several functions' entries by address; each has a cookie, which the
+/// program can ask for.
+pub fn link_kprobe_multi(
+    program: BorrowedFd<'_>,
+    addresses: &[u64],
+    cookies: &[u64],
+) -> io::Result<OwnedFd> {
+    debug_assert_eq!(addresses.len(), cookies.len(), "a cookie for each address");
     let mut attr = zeroed_attr();
     // SAFETY: the variant that BPF_LINK_CREATE reads.
     let link = unsafe { &mut attr.link_create };
@@ -132,9 +170,100 @@ pub fn link_kprobe_multi(program: BorrowedFd<'_>, symbols: &[&CStr]) -> io::Resu
     link.attach_type = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
     // SAFETY: the variant for this attach type.
     let multi = unsafe { &mut link.__bindgen_anon_3.kprobe_multi };
-    multi.cnt = u32::try_from(names.len()).unwrap_or(0);
-    multi.syms = names.as_ptr() as u64;
+    multi.cnt = u32::try_from(addresses.len().min(cookies.len())).unwrap_or(0);
+    multi.addrs = addresses.as_ptr() as u64;
+    multi.cookies = cookies.as_ptr() as u64;
     bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Runs a program once ([`ProgramKind::SYSCALL`]); what it returned.
+pub fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut attr = zeroed_attr();
+    // SAFETY: the variant that BPF_PROG_TEST_RUN reads.
+    let test = unsafe { &mut attr.test };
+    test.prog_fd = fd_field(program);
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the variant just used; the kernel writes back what was returned.
+    Ok(unsafe { attr.test.retval })
+}
+
+/// The kernel's BTF objects: of itself and of each loaded module that has one, by name.
+pub fn kernel_btf_objects() -> Vec<(String, OwnedFd)> {
+    let mut objects = Vec::new();
+    let mut id = 0;
+    loop {
+        let mut attr = zeroed_attr();
+        // SAFETY: the variant that BPF_BTF_GET_NEXT_ID reads.
+        unsafe { attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id };
+        if bpf(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr).is_err() {
+            return objects;
+        }
+        // SAFETY: the variant just used; the kernel writes back the next id.
+        id = unsafe { attr.__bindgen_anon_6.next_id };
+        let mut attr = zeroed_attr();
+        // SAFETY: the variant that BPF_BTF_GET_FD_BY_ID reads.
+        unsafe { attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id };
+        // It may have gone since.
+        let Ok(object) = bpf_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) else {
+            continue;
+        };
+        let mut name = [0_u8; 64];
+        // SAFETY: plain integers; zero is a value of each.
+        let mut info: bpf_btf_info = unsafe { mem::zeroed() };
+        info.name = name.as_mut_ptr() as u64;
+        info.name_len = u32::try_from(name.len()).unwrap_or(0);
+        if object_info(object.as_fd(), &mut info).is_ok()
+            && info.kernel_btf != 0
+            && let Ok(name) = CStr::from_bytes_until_nul(&name)
+        {
+            objects.push((name.to_string_lossy().into_owned(), object));
+        }
+    }
+}
+
+/// Waits until every program that was running has ended: an RCU grace period, which the kernel
+/// offers as a memory barrier. Where it refuses (`nohz_full`), nothing is waited for.
+pub fn wait_for_running_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes no pointer.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
+/// Goes on in a child process that has left the terminal and closed the standard streams, and
+/// ends when `work` is done; the caller need not wait for it. What could not be forked is done
+/// here.
+pub fn in_background(work: impl FnOnce()) {
+    // SAFETY: this process has one thread (the runtime is single-threaded, workers are joined), so
+    // the child may do anything.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: take no pointers, and the path is a string.
+            unsafe {
+                libc::setsid();
+                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+                for stream in 0..3 {
+                    libc::dup2(null, stream);
+                }
+            }
+            work();
+            // SAFETY: ends the child, without what the parent has registered for its own end.
+            unsafe { libc::_exit(0) };
+        }
+        error if error < 0 => work(),
+        _ => {}
+    }
+}
+
+/// Reads the one element of an array map with a single value.
+pub fn only_element(map: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
+    let key = 0_u32;
+    let mut attr = zeroed_attr();
+    // SAFETY: the variant that BPF_MAP_LOOKUP_ELEM reads.
+    let lookup = unsafe { &mut attr.__bindgen_anon_2 };
+    lookup.map_fd = fd_field(map);
+    lookup.key = (&raw const key) as u64;
+    lookup.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
 }
 
 /// Writes the one element of an array map with a single value (`.rodata`).
@@ -219,20 +348,33 @@ pub fn enable(event: BorrowedFd<'_>) -> io::Result<()> {
     check(result)
 }
 
-/// How often a kprobe behind a link was hit while another ran on the CPU and was therefore
+/// How often the kprobes behind a link were hit while another ran on the CPU and were therefore
 /// skipped; `None` where the kernel does not tell (before 6.7).
 pub fn missed_hits(link: BorrowedFd<'_>) -> Option<u64> {
+    const BPF_LINK_TYPE_PERF_EVENT: u32 = 7;
+    const BPF_LINK_TYPE_KPROBE_MULTI: u32 = 8;
     // SAFETY: plain integers and unions of them; zero is a value of each.
     let mut info: bpf_link_info = unsafe { mem::zeroed() };
     let length = object_info(link, &mut info).ok()?;
-    // SAFETY: the variant of a perf event link; zero where the kernel wrote less.
-    let event = unsafe { &info.__bindgen_anon_1.perf_event };
-    let perf = event.type_;
-    // SAFETY: the variant of a kprobe; zero likewise.
-    let missed = unsafe { event.__bindgen_anon_1.kprobe.missed };
-    let end = mem::offset_of!(bpf_link_info, __bindgen_anon_1) + 32 + size_of::<u64>();
-    // BPF_PERF_EVENT_KPROBE and BPF_PERF_EVENT_KRETPROBE.
-    (matches!(perf, 3 | 4) && length >= end).then_some(missed)
+    let start = mem::offset_of!(bpf_link_info, __bindgen_anon_1);
+    let details = &info.__bindgen_anon_1;
+    let (missed, end) = match info.type_ {
+        BPF_LINK_TYPE_PERF_EVENT => {
+            // SAFETY: the variant of a perf event link; zero where the kernel wrote less.
+            let event = unsafe { &details.perf_event };
+            // BPF_PERF_EVENT_KPROBE and BPF_PERF_EVENT_KRETPROBE.
+            if !matches!(event.type_, 3 | 4) {
+                return None;
+            }
+            // SAFETY: the variant of a kprobe; zero likewise.
+            (unsafe { event.__bindgen_anon_1.kprobe.missed }, start + 40)
+        }
+        // SAFETY: the variant of such a link; zero likewise.
+        BPF_LINK_TYPE_KPROBE_MULTI => (unsafe { details.kprobe_multi.missed }, start + 24),
+        // The program counts for itself.
+        _ => return Some(0),
+    };
+    (length >= end).then_some(missed)
 }
 
 /// A program's kernel-wide number, and how often it was skipped because a BPF program was already

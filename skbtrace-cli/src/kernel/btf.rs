@@ -245,6 +245,16 @@ impl<'b> Btf<'b> {
             .or_else(|| self.base?.function(name))
     }
 
+    /// Id of a function that was asked for and that this very section describes.
+    pub fn own_function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name).copied()
+    }
+
+    /// Id of a structure that was asked for.
+    pub fn structure_id(&self, name: &str) -> Option<u32> {
+        self.structure(name)
+    }
+
     fn is_packet(&self, t: &Type) -> bool {
         t.kind == STRUCT && self.name(t.name) == Some(b"sk_buff")
     }

@@ -16,7 +16,7 @@ use aya_obj::{
 };
 
 use crate::attach::{
-    kprobe::{Kprobes, Probe},
+    kprobe::{self, Kprobes},
     sys::{self, ProgramKind},
 };
 
@@ -92,7 +92,7 @@ pub fn kprobe() -> Result<(), String> {
     let event = kprobes
         .open(&COMMON.to_string_lossy(), false)
         .map_err(|error| error.to_string())?;
-    Probe::attach(program, event)
+    kprobe::attach(program, event)
         .map(drop)
         .map_err(|error| error.to_string())
 }
@@ -100,7 +100,14 @@ pub fn kprobe() -> Result<(), String> {
 /// Attaches one program to functions by kprobe.multi.
 pub fn kprobe_multi() -> io::Result<()> {
     let program = empty(ProgramKind::KPROBE_MULTI)?;
-    sys::link_kprobe_multi(program.as_fd(), &[COMMON]).map(drop)
+    let symbols = fs::read_to_string("/proc/kallsyms")?;
+    let address = symbols
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(_, rest)| rest.split(' ').nth(1) == Some(common_function()))
+        .and_then(|(address, _)| u64::from_str_radix(address, 16).ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    sys::link_kprobe_multi(program.as_fd(), &[address], &[0]).map(drop)
 }
 
 /// Attaches a program to a function's entry by fentry; `btf_id` is [`COMMON`]'s.
@@ -115,7 +122,7 @@ pub fn common_function() -> &'static str {
 }
 
 /// A program that does nothing.
-fn empty(kind: ProgramKind) -> io::Result<OwnedFd> {
+fn empty(kind: ProgramKind<'_>) -> io::Result<OwnedFd> {
     let instruction = |code: u8| bpf_insn {
         code,
         _bitfield_align_1: [],

@@ -25,6 +25,11 @@ const MODULES: &str = "/sys/kernel/btf";
 /// while none is loaded.
 const MODULE_BTF: &str = "btf_module";
 
+/// The kernel's function that lets memory be read by plain loads, since 6.3, and the structure that
+/// memory is then taken for ([`skbtrace_common::config::Config::cast_type`]).
+const CAST: &str = "bpf_rdonly_cast";
+const CAST_STRUCTURE: &str = "new_utsname";
+
 /// Size of `nf_hook_state.hook` up to 5.12; one byte later.
 const OLD_HOOK_SIZE: u32 = 4;
 
@@ -36,12 +41,34 @@ pub struct Types {
     /// How functions take a packet, by name without suffix; functions that are not described are
     /// missing.
     pub arguments: HashMap<String, PacketArgument>,
+    /// Where functions are described, by name.
+    pub functions: HashMap<String, FunctionId>,
+    /// How memory can be read by plain loads, where it can.
+    pub cast: Option<Cast>,
     /// Whether the kernel describes its modules.
     pub has_module_btf: bool,
     /// Whether netfilter's structures are as they were up to 5.12.
     pub has_old_hook_state: bool,
     /// Modules whose BTF was used.
     pub modules: BTreeSet<String>,
+}
+
+/// A function's number in the BTF that describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionId {
+    /// The module it is in; `None` for the kernel itself.
+    pub module: Option<&'static str>,
+    /// Its number.
+    pub id: u32,
+}
+
+/// Numbers in the kernel's BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// Of `bpf_rdonly_cast`.
+    pub function: u32,
+    /// Of `struct new_utsname`.
+    pub structure: u32,
 }
 
 /// Why there is no layout.
@@ -113,6 +140,14 @@ impl Types {
         let mut types = Self {
             layout: Layout::UNKNOWN,
             arguments: HashMap::new(),
+            functions: HashMap::new(),
+            cast: base
+                .own_function(CAST)
+                .zip(base.structure_id(CAST_STRUCTURE))
+                .map(|(function, structure)| Cast {
+                    function,
+                    structure,
+                }),
             has_module_btf,
             has_old_hook_state: base
                 .member("nf_hook_state", "hook")
@@ -182,7 +217,7 @@ impl Types {
         !self.has_module_btf && self.has_old_hook_state
     }
 
-    fn take(&mut self, btf: &Btf<'_>, module: Option<&str>) {
+    fn take(&mut self, btf: &Btf<'_>, module: Option<&'static str>) {
         let mut layout = self.layout;
         for (slot, field) in layout.slots().into_iter().zip(FIELDS) {
             if *slot == ABSENT
@@ -198,6 +233,10 @@ impl Types {
             let name = site.display_name();
             if let Some(argument) = btf.packet_argument(name) {
                 self.arguments.entry(name.to_owned()).or_insert(argument);
+            }
+            if let Some(id) = btf.own_function(name) {
+                let function = FunctionId { module, id };
+                self.functions.entry(name.to_owned()).or_insert(function);
             }
         }
     }
@@ -287,7 +326,7 @@ fn wanted_names() -> Vec<&'static str> {
         .map(Site::display_name);
     structures
         .chain(functions)
-        .chain(["sk_buff", MODULE_BTF])
+        .chain(["sk_buff", MODULE_BTF, CAST, CAST_STRUCTURE])
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
@@ -326,6 +365,8 @@ mod tests {
                     ((*name).to_owned(), argument)
                 })
                 .collect(),
+            functions: HashMap::new(),
+            cast: None,
             has_module_btf,
             has_old_hook_state: !has_module_btf,
             modules: BTreeSet::new(),

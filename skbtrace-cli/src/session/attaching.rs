@@ -5,7 +5,7 @@ use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 use anyhow::{Result, anyhow, bail};
 use aya::maps::MapData;
 use skbtrace_common::{
-    config::{COUNT_HITS, Config, USE_PERF, WANT_COMM},
+    config::{COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_COMM},
     hooks::{HOOKS, Kind},
     layout::Layout,
 };
@@ -13,14 +13,14 @@ use skbtrace_common::{
 use super::Stop;
 use crate::{
     attach::{
-        self, Attached, Hooked, Wanted,
-        kprobe::Kprobes,
-        object::{Loaded, MapName},
+        Attached, Attacher, Backend, Choice, Hooked, Wanted,
+        link::{self, Link},
+        object::{Loaded, MapName, Shape},
         sys,
     },
     kernel::{features, layout::Types},
     record::Record,
-    settings::{Settings, Transport},
+    settings::{self, Settings, Transport},
     stats::LiveCounters,
     tell,
     transport::{Drained, Ordered, Reader},
@@ -33,6 +33,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sk
 pub struct Engine {
     /// What is listened on.
     pub hooks: Vec<Hooked>,
+    /// What keeps it so.
+    pub links: Vec<Link>,
     /// Records.
     pub reader: Reader,
     /// What the kernel side counts.
@@ -47,7 +49,6 @@ pub struct Engine {
 impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
-        let kprobes = Kprobes::new()?;
         let types = Types::read(settings.btf.as_deref())?;
         let wanted = choose(settings, &types);
 
@@ -58,9 +59,13 @@ impl Engine {
             chosen => chosen,
         };
         let config = configuration(settings, &types, transport);
-        let mut loaded = Loaded::new(OBJECT, &config, settings.buffer, settings.verbose > 1)?;
+        let shape = Shape {
+            buffer: settings.buffer,
+            debug: settings.verbose > 1,
+            cast_function: types.cast.map_or(0, |cast| cast.function),
+        };
+        let mut loaded = Loaded::new(OBJECT, &config, shape)?;
         let layout = types.layout;
-        drop(types);
 
         let mut take = |name| loaded.take(name).ok_or_else(|| anyhow!("no map {name:?}"));
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
@@ -70,16 +75,31 @@ impl Engine {
             Transport::Auto | Transport::Ringbuf => Reader::ring(take(MapName::Ring)?)?,
         };
 
-        let count = wanted.len();
-        let Some(attached) = attach_or_stop(&loaded, kprobes, &wanted, stop) else {
+        // A fentry program may interrupt another; the perf transport has one place for each CPU to
+        // put a record together.
+        let nesting = transport != Transport::Perf;
+        let attacher = Attacher::new(
+            &mut loaded,
+            &types,
+            choice(settings.backend),
+            wanted.len(),
+            nesting,
+        );
+        drop(types);
+        let flag = stop.flag();
+        let attached = attacher.attach(&wanted, &flag);
+        if flag.load(Ordering::Relaxed) {
+            tell!("skbtrace: stopped while attaching");
+            link::detach_in_background(attached.links);
             return Ok(None);
-        };
-        report(&attached, count, settings.verbose);
-        if attached.hooks.is_empty() {
+        }
+        report(&attached, &wanted, settings);
+        if attached.hooks.iter().all(|hook| is_silent(&wanted, hook)) {
             bail!("no hook could be attached; -v says why, and see `skbtrace check`");
         }
         Ok(Some(Self {
             hooks: attached.hooks,
+            links: attached.links,
             reader,
             counters,
             layout,
@@ -98,32 +118,47 @@ impl Engine {
     }
 
     /// Lets the kernel side produce no more events; it goes on being called until it is detached.
+    /// What it was about to produce is produced when this returns.
     pub fn stop_producing(&self) {
         // Should it fail, there are only more events to print.
         let _ = sys::set_only_element(self.switch.fd().as_fd(), &1_u32.to_ne_bytes());
+        sys::wait_for_running_programs();
     }
 
     /// Hits that the kernel skipped; `None` where it does not tell.
     pub fn missed(&self) -> Option<u64> {
-        self.hooks
-            .iter()
-            .flat_map(|hook| &hook.probes)
-            .map(attach::kprobe::Probe::missed)
-            .sum()
+        self.links.iter().map(Link::missed).sum()
     }
 }
 
-/// The hooks of the chosen sets that the filter can match.
+/// The hooks of the chosen sets that the filter can match, and those that following needs.
 fn choose(settings: &Settings, types: &Types) -> Vec<Wanted> {
     HOOKS
         .iter()
         .enumerate()
-        .filter(|(_, hook)| settings.wants(hook))
-        .map(|(row, hook)| Wanted {
-            row,
-            sites: types.sites(hook.sites),
+        .filter_map(|(row, hook)| {
+            let wants = settings.wants(hook);
+            let needed = settings.follow.is_some() && hook.follows;
+            (wants || needed).then(|| Wanted {
+                row,
+                sites: types.sites(hook.sites),
+                silent: !wants,
+            })
         })
         .collect()
+}
+
+fn choice(backend: settings::Backend) -> Choice {
+    match backend {
+        settings::Backend::Auto => Choice::Auto,
+        settings::Backend::Fentry => Choice::Prefer(Backend::Fentry),
+        settings::Backend::KprobeMulti => Choice::Prefer(Backend::KprobeMulti),
+        settings::Backend::Kprobe => Choice::Prefer(Backend::Kprobe),
+    }
+}
+
+fn is_silent(wanted: &[Wanted], hooked: &Hooked) -> bool {
+    wanted.iter().any(|wanted| wanted.row == hooked.row && wanted.silent)
 }
 
 fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Config {
@@ -136,62 +171,77 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(COUNT_HITS, settings.verbose > 0);
     option(USE_PERF, transport == Transport::Perf);
     option(WANT_COMM, settings.wide);
+    option(FOLLOW, settings.follow.is_some());
+    option(USE_CAST, types.cast.is_some());
+    option(HAS_DROP_REASONS, types.has_drop_reasons);
+    config.cast_type = types.cast.map_or(0, |cast| cast.structure);
+    config.follow_mask = settings.follow.map_or(0, |packets| packets.get() / 4 - 1);
     config.active = settings.filter.active();
     config.filter = settings.filter;
     config.layout = types.layout;
     config
 }
 
-/// Attaches, and detaches again when told to stop meanwhile.
-fn attach_or_stop(
-    loaded: &Loaded,
-    kprobes: Kprobes,
-    wanted: &[Wanted],
-    stop: &Stop,
-) -> Option<Attached> {
-    let flag = stop.flag();
-    let attached = attach::attach(loaded, kprobes, wanted, &flag);
-    if !flag.load(Ordering::Relaxed) {
-        return Some(attached);
-    }
-    tell!("skbtrace: stopped while attaching");
-    attach::detach(attached.hooks);
-    None
-}
-
 /// Says what came of attaching: a count, or with -v a line for each.
-fn report(attached: &Attached, wanted: usize, verbose: u8) {
-    let hint = if verbose == 0 && !attached.skipped.is_empty() {
+fn report(attached: &Attached, wanted: &[Wanted], settings: &Settings) {
+    let (silent, shown): (Vec<_>, Vec<_>) = attached
+        .hooks
+        .iter()
+        .partition(|hook| is_silent(wanted, hook));
+    let skipped: Vec<_> = attached
+        .skipped
+        .iter()
+        .map(|skip| (skip, wanted.iter().any(|w| w.row == skip.row && w.silent)))
+        .collect();
+    let hidden = skipped.iter().any(|(_, silent)| !silent);
+    let hint = if settings.verbose == 0 && hidden {
         " (-v names the others)"
     } else {
         ""
     };
     tell!(
-        "skbtrace: attached {} of {wanted} hooks{hint}",
-        attached.hooks.len()
+        "skbtrace: attached {} of {} hooks{hint}",
+        shown.len(),
+        wanted.iter().filter(|hook| !hook.silent).count()
     );
-    if verbose == 0 {
+    // Without it packets would be taken for others at the same address.
+    for (skip, silent) in &skipped {
+        if *silent && settings.verbose == 0 && HOOKS[skip.row].kind == Kind::Free {
+            tell!(
+                "skbtrace: {}: {}: packets are not followed to their end",
+                HOOKS[skip.row].name,
+                skip.reason
+            );
+        }
+    }
+    if settings.verbose == 0 {
         return;
     }
-    for hooked in &attached.hooks {
-        let at = if matches!(HOOKS[hooked.row].kind, Kind::Hop) {
-            "kprobe"
-        } else {
-            "kprobe and kretprobe"
-        };
-        tell!("skbtrace: attached {} by {at}", hooked.site.symbol);
-    }
-    for skipped in &attached.skipped {
+    for hooked in shown {
         tell!(
-            "skbtrace: skipped {}: {}",
-            HOOKS[skipped.row].name,
-            skipped.reason
+            "skbtrace: attached {} by {}",
+            hooked.site.symbol,
+            hooked.by
+        );
+    }
+    for hooked in silent {
+        tell!(
+            "skbtrace: attached {} by {} (to follow packets)",
+            hooked.site.symbol,
+            hooked.by
+        );
+    }
+    for (skip, silent) in skipped {
+        let why = if silent { " (to follow packets)" } else { "" };
+        tell!(
+            "skbtrace: skipped {}{why}: {}",
+            HOOKS[skip.row].name,
+            skip.reason
         );
     }
 }
 
 /// A program that is loaded, for the kernel-side log.
-pub fn any_program(hooks: &[Hooked]) -> Option<u32> {
-    let probe = hooks.first()?.probes.first()?;
-    Some(sys::program_info(probe.program()).ok()?.0)
+pub fn any_program(links: &[Link]) -> Option<u32> {
+    Some(sys::program_info(links.first()?.program()).ok()?.0)
 }

@@ -4,7 +4,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 
 use super::attaching::any_program;
-use crate::{attach::Hooked, tell};
+use crate::{attach::link::Link, tell};
 
 /// Writes log lines to standard error.
 struct Stderr;
@@ -25,10 +25,10 @@ impl Log for Stderr {
 pub struct DebugLog(Option<EbpfLogger<Stderr>>);
 
 impl DebugLog {
-    /// Opens the log of the programs behind `hooks`, with -vv.
-    pub fn new(verbose: u8, hooks: &[Hooked]) -> anyhow::Result<Self> {
+    /// Opens the log of the programs behind `links`, with -vv.
+    pub fn new(verbose: u8, links: &[Link]) -> anyhow::Result<Self> {
         let program = if verbose > 1 {
-            any_program(hooks)
+            any_program(links)
         } else {
             None
         };

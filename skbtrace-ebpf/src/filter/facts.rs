@@ -8,7 +8,7 @@ use skbtrace_common::config::{
 
 use crate::{
     config,
-    kernel::{binding, copy, has, read},
+    kernel::{binding, copy, has, read, window},
     offset,
     packet::{ARP, Headers, IPV4, IPV6},
     skb::{Skb, sock_protocol},
@@ -106,24 +106,24 @@ struct Arp {
 /// Extension headers walked before the filter gives up on a packet.
 const EXTENSIONS: usize = 6;
 
-/// A header of type `$type` at a kernel address, or `return false`.
+/// The first `$size` bytes of a header of type `$type` at a kernel address, copied to `$buffer`
+/// if they must, or `return false`.
 macro_rules! read_header {
-    ($type:ty, $address:expr) => {{
-        let mut header = MaybeUninit::<$type>::uninit();
-        let header = header.as_mut_ptr();
+    ($type:ty, $size:expr, $buffer:ident, $address:expr) => {{
+        let buffer: *mut $type = $buffer.as_mut_ptr();
         // SAFETY: the buffer is of the type.
-        if !unsafe { copy(header.cast::<u8>(), size_of::<$type>() as u32, $address) } {
-            return false;
+        match unsafe { window(buffer.cast::<u8>(), $size as u32, $address) } {
+            Some(header) => header.cast::<$type>(),
+            None => return false,
         }
-        header
     }};
 }
 
-/// A field of a header that was read.
+/// A field of a header that was read; volatile, because loads of kernel memory must not be merged.
 macro_rules! get {
     ($header:expr, $($field:tt)+) => {
         // SAFETY: filled by the read.
-        unsafe { (&raw const (*$header).$($field)+).read() }
+        unsafe { (&raw const (*$header).$($field)+).read_volatile() }
     };
 }
 
@@ -141,27 +141,23 @@ fn set_address6(to: &mut MaybeUninit<[u32; 4]>, from: *const [u32; 4]) {
     let (to, from) = (to.as_mut_ptr().cast::<u32>(), from.cast::<u32>());
     // SAFETY: four words each.
     unsafe {
-        to.write(from.read());
-        to.add(1).write(from.add(1).read());
-        to.add(2).write(from.add(2).read());
-        to.add(3).write(from.add(3).read());
+        to.write(from.read_volatile());
+        to.add(1).write(from.add(1).read_volatile());
+        to.add(2).write(from.add(2).read_volatile());
+        to.add(3).write(from.add(3).read_volatile());
     }
 }
 
 impl Facts {
     #[inline(always)]
     fn take_ipv4(&mut self, address: u64) -> bool {
-        let mut header = MaybeUninit::<Ipv4>::uninit();
-        let header = header.as_mut_ptr();
+        let mut buffer = MaybeUninit::<Ipv4>::uninit();
         let size = if active!(PORT | SPORT | DPORT | ICMPID) {
             size_of::<Ipv4>()
         } else {
             offset_of!(Ipv4, transport)
         };
-        // SAFETY: the buffer is an Ipv4.
-        if !unsafe { copy(header.cast::<u8>(), size as u32, address) } {
-            return false;
-        }
+        let header = read_header!(Ipv4, size, buffer, address);
         self.set_addresses4(get!(header, src), get!(header, dst));
         self.protocol = get!(header, protocol);
         self.whole = get!(header, fragment) & 0x1fff_u16.to_be() == 0;
@@ -179,7 +175,8 @@ impl Facts {
 
     #[inline(always)]
     fn take_ipv6(&mut self, address: u64) -> bool {
-        let header = read_header!(Ipv6, address);
+        let mut buffer = MaybeUninit::<Ipv6>::uninit();
+        let header = read_header!(Ipv6, size_of::<Ipv6>(), buffer, address);
         self.family = IPV6;
         self.protocol = get!(header, next);
         self.transport = address + size_of::<Ipv6>() as u64;
@@ -195,7 +192,7 @@ impl Facts {
     fn skip_extensions(&mut self) {
         let mut walked = 0;
         while walked < EXTENSIONS {
-            walked = super::values::opaque(walked + 1);
+            walked = crate::follow::opaque(walked + 1);
             let at = self.transport;
             let length = match self.protocol {
                 // Hop-by-hop, routing, destination options: length in units of eight bytes.
@@ -230,7 +227,8 @@ impl Facts {
         if active!(TRANSPORT) {
             return false;
         }
-        let header = read_header!(Arp, address);
+        let mut buffer = MaybeUninit::<Arp>::uninit();
+        let header = read_header!(Arp, size_of::<Arp>(), buffer, address);
         let word = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
         self.set_addresses4(
             word(get!(header, sender[0]), get!(header, sender[1])),
@@ -330,14 +328,13 @@ impl Facts {
         if !active!(PORT | SPORT | DPORT | ICMPID) {
             return true;
         }
-        let words = self.words.as_mut_ptr();
         if self.transport != 0 {
-            // SAFETY: eight bytes.
-            if !unsafe { copy(words.cast::<u8>(), 8, self.transport) } {
+            let Some(words) = read::<u64>(self.transport) else {
                 return false;
-            }
+            };
+            self.set_words(words as u32, (words >> 32) as u32);
         }
-        let words = words.cast::<u16>();
+        let words = self.words.as_ptr().cast::<u16>();
         // SAFETY: filled from the header at the latest by the read above.
         let (first, second, third) =
             unsafe { (words.read(), words.add(1).read(), words.add(2).read()) };

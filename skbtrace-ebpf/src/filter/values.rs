@@ -7,7 +7,7 @@ use skbtrace_common::config::List;
 /// Whether a part of the filter is set.
 macro_rules! active {
     ($part:expr) => {
-        config!(active) & ($part) != 0
+        config!(active) & u64::from($part) != 0
     };
 }
 
@@ -28,15 +28,6 @@ pub fn at<T>(_list: *const List<T>, first: *const T, index: usize) -> *const T {
     first.wrapping_add(index)
 }
 
-/// The same number, which the compiler takes for any other: it would unroll the loops, and the
-/// image is loaded once for each hook.
-#[inline(always)]
-pub fn opaque(mut number: usize) -> usize {
-    // SAFETY: no instruction at all.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack)) };
-    number
-}
-
 /// Whether any value of a list passes a test on its index.
 macro_rules! any {
     ($list:ident, |$index:ident| $test:expr) => {{
@@ -51,7 +42,7 @@ macro_rules! any {
                 found = true;
                 break;
             }
-            $index = $crate::filter::values::opaque($index + 1);
+            $index = $crate::follow::opaque($index + 1);
         }
         found
     }};

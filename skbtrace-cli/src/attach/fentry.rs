@@ -1,0 +1,78 @@
+//! fentry: a program at a function's entry through a trampoline, the cheapest hit there is.
+//!
+//! Needs the function's description in BTF, the kernel's or its module's. The program's packet is
+//! then known to the verifier to be one, so its fields can be read without a helper.
+
+use std::{collections::HashMap, os::fd::AsFd as _, os::fd::OwnedFd};
+
+use skbtrace_common::hooks::{Arg, Binding, Site};
+
+use super::{
+    link::Link,
+    object::Loaded,
+    sys::{self, ProgramKind},
+};
+use crate::kernel::layout::{FunctionId, Types};
+
+/// What is needed for programs of this kind.
+pub struct Trampolines {
+    /// The kernel's functions, by name.
+    functions: HashMap<String, FunctionId>,
+    /// Modules' BTF, by module.
+    modules: HashMap<String, OwnedFd>,
+    /// Whether programs read memory by plain loads anyway.
+    has_cast: bool,
+}
+
+impl Trampolines {
+    /// Takes what BTF says of this kernel's functions.
+    pub fn new(types: &Types) -> Self {
+        let modules = if types.has_module_btf {
+            sys::kernel_btf_objects().into_iter().collect()
+        } else {
+            HashMap::new()
+        };
+        Self {
+            functions: types.functions.clone(),
+            modules,
+            has_cast: types.cast.is_some(),
+        }
+    }
+
+    /// Whether BTF describes a function, so that it can be tried.
+    pub fn describes(&self, site: &Site) -> bool {
+        // A specialised copy (`.constprop.0`) is not the function that BTF describes.
+        self.functions.contains_key(site.symbol)
+    }
+
+    /// Attaches a program to a function's entry.
+    pub fn attach(
+        &self,
+        loaded: &Loaded,
+        program: &'static str,
+        site: &Site,
+        binding: Binding,
+    ) -> Result<Link, String> {
+        let function = self
+            .functions
+            .get(site.symbol)
+            .ok_or("not described by BTF")?;
+        let btf = match function.module {
+            None => None,
+            Some(module) => {
+                let btf = self.modules.get(module).ok_or("no BTF of its module")?;
+                Some(btf.as_fd())
+            }
+        };
+        let mut binding = binding.with_arguments();
+        if !self.has_cast && matches!(site.arg, Arg::Skb(_)) {
+            binding = binding.with_direct_loads();
+        }
+        let kind = ProgramKind::fentry(function.id, btf);
+        let program = loaded
+            .load(program, kind, binding)
+            .map_err(|error| error.to_string())?;
+        let link = sys::attach_tracing(program.as_fd()).map_err(|error| error.to_string())?;
+        Ok(Link::new(link, program))
+    }
+}

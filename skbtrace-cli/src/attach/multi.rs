@@ -1,0 +1,116 @@
+//! kprobe.multi: one program on many functions, in one call.
+//!
+//! Functions that take their packet in the same place share a program; which of them was called,
+//! it learns from a cookie. Functions are given by address, so that of several with one name the
+//! right one is taken, and a module's is told apart.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::maps::MapData;
+use skbtrace_common::hooks::Binding;
+
+use super::{
+    link::Link,
+    object::{Loaded, MapName, RESOLVE},
+    sys::{self, ProgramKind},
+};
+
+/// Longest symbol that can be asked for, with the terminating zero (`resolve.rs`).
+const NAME: usize = 128;
+
+/// Finds addresses of symbols: the kernel is asked by a program, which takes microseconds where
+/// reading `/proc/kallsyms` takes a second.
+pub struct Resolver {
+    program: OwnedFd,
+    question: MapData,
+}
+
+impl Resolver {
+    /// Loads the program. `None` where the kernel has no such programs (before 5.16).
+    pub fn new(loaded: &mut Loaded) -> Option<Self> {
+        let question = loaded.take(MapName::Symbol)?;
+        let program = loaded
+            .load(RESOLVE, ProgramKind::SYSCALL, Binding(0))
+            .ok()?;
+        Some(Self { program, question })
+    }
+
+    /// A symbol's address; of the module's when one is named and has it.
+    pub fn address(&self, symbol: &str, module: Option<&str>) -> Option<u64> {
+        module
+            .and_then(|module| self.ask(&format!("{module}:{symbol}")))
+            .or_else(|| self.ask(symbol))
+    }
+
+    fn ask(&self, name: &str) -> Option<u64> {
+        let mut question = [0; NAME + size_of::<u64>()];
+        if name.len() >= NAME {
+            return None;
+        }
+        question[..name.len()].copy_from_slice(name.as_bytes());
+        let map = self.question.fd().as_fd();
+        sys::set_only_element(map, &question).ok()?;
+        if sys::run(self.program.as_fd()).ok()? != 0 {
+            return None;
+        }
+        sys::only_element(map, &mut question).ok()?;
+        let address = question.last_chunk::<8>()?;
+        Some(u64::from_ne_bytes(*address)).filter(|address| *address != 0)
+    }
+}
+
+/// A function to listen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Where it is.
+    pub address: u64,
+    /// Row of the catalogue.
+    pub row: u16,
+    /// Which of the caller's it is.
+    pub index: usize,
+}
+
+/// Attaches one program to all targets that will have it: where the kernel refuses a call for one
+/// of its functions, the call is halved until that one is found.
+///
+/// Returns the links, and the targets that were refused.
+pub fn attach(
+    loaded: &Loaded,
+    program: &'static str,
+    binding: Binding,
+    targets: &[Target],
+) -> (Vec<Link>, Vec<(Target, String)>) {
+    let mut links = Vec::new();
+    let mut refused = Vec::new();
+    let load = || loaded.load(program, ProgramKind::KPROBE_MULTI, binding.shared());
+    let mut waiting = vec![targets];
+    while let Some(targets) = waiting.pop() {
+        let result = load()
+            .map_err(|error| error.to_string())
+            .and_then(|program| {
+                link(&program, targets)
+                    .map(|link| Link::new(link, program))
+                    .map_err(|error| error.to_string())
+            });
+        match result {
+            Ok(link) => links.push(link),
+            Err(error) if targets.len() <= 1 => {
+                refused.extend(targets.iter().map(|target| (*target, error.clone())));
+            }
+            Err(_) => {
+                let (first, second) = targets.split_at(targets.len() / 2);
+                waiting.extend([second, first]);
+            }
+        }
+    }
+    (links, refused)
+}
+
+fn link(program: &OwnedFd, targets: &[Target]) -> io::Result<OwnedFd> {
+    let addresses: Vec<u64> = targets.iter().map(|target| target.address).collect();
+    let cookies: Vec<u64> = targets.iter().map(|target| u64::from(target.row)).collect();
+    sys::link_kprobe_multi(program.as_fd(), &addresses, &cookies)
+}
