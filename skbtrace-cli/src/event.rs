@@ -7,6 +7,10 @@
 //! read as a value. An event borrows from its record and is deliberately not `Serialize`: the
 //! output formats own what they write.
 
+mod conntrack;
+
+pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
+
 use std::net::IpAddr;
 
 use skbtrace_common::record::SHORT_NAME;
@@ -149,19 +153,45 @@ pub enum Action<'a> {
         /// Code address that asked for the copy.
         caller: u64,
     },
-    /// A netfilter table decided.
+    /// A netfilter table decided, or all of a hook's functions together.
     Verdict {
-        /// The function that walked the table.
+        /// The function that walked the table, or called the functions.
         function: &'a str,
         /// Protocol family of the hook (`NFPROTO_*`).
         pf: Option<u8>,
         /// Number of the hook within the family.
         hooknum: Option<u8>,
-        /// The table.
+        /// The table; of a hook as a whole, what its family is called.
         table: Name<'a>,
         /// The chain.
         chain: Chain<'a>,
         /// The decision.
+        verdict: Verdict,
+    },
+    /// Connection tracking looked at it.
+    Conntrack {
+        /// The function that did.
+        function: &'a str,
+        /// Protocol family of the hook (`NFPROTO_*`); known of `nf_conntrack_in` only.
+        pf: Option<u8>,
+        /// Number of the hook within the family; likewise.
+        hooknum: Option<u8>,
+        /// What it takes the packet for.
+        state: CtState,
+        /// The connection's entry; `None` when the packet has none.
+        entry: Option<CtEntry>,
+        /// What is to become of the packet.
+        verdict: Verdict,
+    },
+    /// Its addresses were translated, or were to be.
+    Nat {
+        /// The function that did.
+        function: &'a str,
+        /// The packet as it was; as it is now is [`Event::packet`].
+        before: Packet,
+        /// What differs between the two.
+        changed: Translation,
+        /// What is to become of the packet.
         verdict: Verdict,
     },
 }
@@ -171,7 +201,7 @@ pub enum Action<'a> {
 pub enum Chain<'a> {
     /// A chain with a name of its own (nftables).
     Own(Name<'a>),
-    /// The built-in chain of a hook (iptables-legacy, ebtables).
+    /// A hook, or its built-in chain (iptables-legacy, ebtables).
     Hook(&'static str),
     /// A hook that this version has no name for.
     HookNumber(u8),
@@ -186,7 +216,7 @@ pub enum Verdict {
     Drop(Option<u16>),
     /// Goes on.
     Accept,
-    /// Taken over by the hook.
+    /// Taken over by the hook; of a hook as a whole, perhaps handed to user space.
     Stolen,
     /// Handed to user space.
     Queue {

@@ -8,10 +8,12 @@
 
 mod arp;
 mod bytes;
+mod conntrack;
 mod icmp;
 mod ipv4;
 mod ipv6;
 mod link;
+mod nat;
 mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,7 +27,8 @@ pub use verdict::errno_name;
 use skbtrace_common::{
     layout::Layout,
     record::{
-        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_VERDICT, LEAD, RawEvent,
+        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_NAT,
+        KIND_VERDICT, LEAD,
     },
 };
 
@@ -73,7 +76,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         } else {
             dest_mac = link::header(raw, &mut vlans);
             if has(HAS_L3) {
-                network(raw, &mut vlans)
+                network(raw.protocol, &raw.packet, raw.captured, &mut vlans)
             } else {
                 Packet::Unknown
             }
@@ -95,7 +98,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         dest_mac,
         vlans,
         packet,
-        action: action(record, names),
+        action: action(record, &packet, names),
         hook: raw.hook,
         cpu: raw.cpu,
         pid: raw.pid,
@@ -103,12 +106,13 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
     }
 }
 
-/// Decodes what starts at the network header.
+/// Decodes what starts at the network header: `bytes` from [`LEAD`] on, of which `captured` are
+/// valid. The ethertype is in network order.
 #[inline]
-fn network(raw: &RawEvent, vlans: &mut Vlans) -> Packet {
-    let captured = usize::from(raw.captured).min(BODY);
-    let body = raw.packet.get(LEAD..LEAD + captured).unwrap_or(&[]);
-    let (ethertype, body) = link::inner(u16::from_be(raw.protocol), body, vlans);
+fn network(ethertype: u16, bytes: &[u8; LEAD + BODY], captured: u16, vlans: &mut Vlans) -> Packet {
+    let captured = usize::from(captured).min(BODY);
+    let body = bytes.get(LEAD..LEAD + captured).unwrap_or(&[]);
+    let (ethertype, body) = link::inner(u16::from_be(ethertype), body, vlans);
     match ethertype {
         ethertype::IPV4 => ipv4::decode(body),
         ethertype::IPV6 => ipv6::decode(body),
@@ -119,7 +123,7 @@ fn network(raw: &RawEvent, vlans: &mut Vlans) -> Packet {
 }
 
 #[inline]
-fn action<'a>(record: &'a Record, names: &'a dyn Names) -> Action<'a> {
+fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Action<'a> {
     let raw = &record.event;
     let function = names.hook(raw.hook);
     match raw.kind {
@@ -139,6 +143,11 @@ fn action<'a>(record: &'a Record, names: &'a dyn Names) -> Action<'a> {
             };
             verdict::action(raw.verdict, names, function)
         }
+        KIND_CONNTRACK | KIND_NAT => match &record.extra {
+            Extra::Conntrack(extra) => conntrack::action(extra, function),
+            Extra::Nat(extra) => nat::action(extra, packet, function),
+            _ => Action::Hop { function },
+        },
         _ => Action::Hop { function },
     }
 }

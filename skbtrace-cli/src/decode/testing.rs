@@ -1,12 +1,14 @@
 //! Packets and records built by hand, for the tests of decoding and of rendering.
 
+use std::net::IpAddr;
+
 use skbtrace_common::{
     Plain as _,
     hooks::HOOKS,
     layout::Layout,
     record::{
-        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_HOP, KIND_VERDICT, LEAD, NAME,
-        RawEvent, RawVerdict,
+        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_HOP, KIND_NAT,
+        KIND_VERDICT, LEAD, NAME, RawConntrack, RawEvent, RawNat, RawTuple, RawVerdict,
     },
 };
 
@@ -184,6 +186,105 @@ pub fn clone_of(mut event: RawEvent, new: u64, caller: u64) -> RawEvent {
     event.other = new;
     event.caller = caller;
     event
+}
+
+/// A connection, and a packet of it: what the tests change of a [`RawConntrack`].
+#[derive(Clone, Copy)]
+pub struct Connection {
+    pub entry: u64,
+    pub status: u32,
+    pub ctinfo: u32,
+    pub mark: u32,
+    pub zone: u16,
+    pub pf: u8,
+    pub hooknum: u8,
+    pub verdict: u32,
+    pub flags: u16,
+    pub tuples: [RawTuple; 2],
+}
+
+impl Connection {
+    /// A new one to a Service, in `PREROUTING`.
+    pub fn new() -> Self {
+        Self {
+            entry: 0xffff_949a_8c00_0000,
+            status: 0x1a8,
+            ctinfo: 2,
+            mark: 0,
+            zone: 0,
+            pf: 2,
+            hooknum: 0,
+            verdict: 1,
+            flags: 0,
+            tuples: [
+                tuple(17, "10.0.0.1", 4000, "10.96.0.10", 53),
+                tuple(17, "10.244.1.5", 53, "10.0.0.1", 4000),
+            ],
+        }
+    }
+}
+
+/// One direction of a connection; the family is the source's.
+pub fn tuple(protocol: u8, src: &str, src_port: u16, dst: &str, dst_port: u16) -> RawTuple {
+    let address = |text: &str| {
+        let mut bytes = [0; 16];
+        match text.parse().expect("an address") {
+            IpAddr::V4(address) => bytes[..4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => bytes = address.octets(),
+        }
+        bytes
+    };
+    RawTuple {
+        src: address(src),
+        src_port: src_port.to_be(),
+        l3num: if src.contains(':') { 10 } else { 2 },
+        dst: address(dst),
+        dst_port: dst_port.to_be(),
+        protocol,
+        direction: 0,
+    }
+}
+
+/// What `function` said of an unknown packet of `connection`, parsed.
+pub fn conntrack(function: &str, connection: Connection) -> Record {
+    conntrack_over(blank(), function, connection)
+}
+
+/// What `function` said of `event`'s packet, parsed.
+pub fn conntrack_over(mut event: RawEvent, function: &str, connection: Connection) -> Record {
+    event.kind = KIND_CONNTRACK;
+    event.hook = row(function);
+    event.verdict = connection.verdict;
+    event.flags |= connection.flags;
+    let raw = RawConntrack {
+        event,
+        entry: connection.entry,
+        status: connection.status,
+        ctinfo: connection.ctinfo,
+        mark: connection.mark,
+        zone: connection.zone,
+        pf: connection.pf,
+        hooknum: connection.hooknum,
+        tuples: connection.tuples,
+    };
+    parse(raw.as_bytes())
+}
+
+/// A translation of `before`'s packet into `after`'s, accepted and parsed.
+pub fn nat(before: &RawEvent, after: RawEvent) -> Record {
+    let raw = RawNat {
+        event: RawEvent {
+            kind: KIND_NAT,
+            hook: row("nf_nat_manip_pkt"),
+            verdict: 1,
+            ..after
+        },
+        before: before.packet,
+        before_captured: before.captured,
+        before_protocol: before.protocol,
+        reserved: 0,
+    };
+    parse(raw.as_bytes())
 }
 
 /// The record in `bytes`, which there must be.

@@ -557,6 +557,61 @@ fn chains() {
     );
 }
 
+#[test]
+fn a_hook_as_a_whole() {
+    let said = |pf, hooknum, returned| {
+        let record = testing::verdict(pf, hooknum, 4, b"", b"", returned);
+        let machine = Machine::new();
+        match decode(&record, &machine).action {
+            Action::Verdict {
+                table,
+                chain,
+                verdict,
+                ..
+            } => (
+                String::from_utf8_lossy(table.bytes).into_owned(),
+                match chain {
+                    Chain::Hook(name) => name.to_owned(),
+                    Chain::HookNumber(number) => number.to_string(),
+                    Chain::Own(name) => format!("own {}", name.bytes.len()),
+                },
+                verdict,
+            ),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (pf, hooknum, family, hook) in [
+        (1, 5, "inet", "INGRESS"),
+        (2, 0, "ipv4", "PREROUTING"),
+        (3, 1, "arp", "OUTPUT"),
+        (5, 1, "netdev", "EGRESS"),
+        (7, 5, "bridge", "BROUTING"),
+        (10, 4, "ipv6", "POSTROUTING"),
+        (2, 9, "ipv4", "9"),
+        (99, 0, "", "0"),
+        // The hook's state could not be read.
+        (0, 0, "", "own 0"),
+    ] {
+        let (table, chain, verdict) = said(pf, hooknum, 1);
+        assert_eq!((&*table, &*chain), (family, hook));
+        assert_eq!(verdict, Verdict::Accept);
+    }
+    // Not NF_DROP, NF_STOLEN and so on: what nf_hook_slow itself returns.
+    let errno = |errno: i32| (-errno).cast_unsigned();
+    for (returned, verdict) in [
+        (0, Verdict::Stolen),
+        (errno(1), Verdict::Drop(Some(1))),
+        (errno(113), Verdict::Drop(Some(113))),
+        (errno(4095), Verdict::Drop(Some(4095))),
+        (errno(4096), Verdict::Other(errno(4096))),
+        (errno(70_000), Verdict::Other(errno(70_000))),
+        (2, Verdict::Other(2)),
+        (0x8000_0000, Verdict::Other(0x8000_0000)),
+    ] {
+        assert_eq!(said(2, 0, returned).2, verdict, "{returned:#x}");
+    }
+}
+
 proptest! {
     /// Whatever follows the captured bytes, the event is the same.
     #[test]

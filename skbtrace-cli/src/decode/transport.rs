@@ -8,7 +8,16 @@ pub mod proto {
     pub const ICMP: u8 = 1;
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
     pub const ICMP6: u8 = 58;
+    pub const SCTP: u8 = 132;
+    pub const UDPLITE: u8 = 136;
+}
+
+/// Whether netfilter knows ports of protocol `number`.
+pub fn has_ports(number: u8) -> bool {
+    use proto::{DCCP, SCTP, TCP, UDP, UDPLITE};
+    matches!(number, TCP | UDP | DCCP | SCTP | UDPLITE)
 }
 
 /// Decodes the header of protocol `number` that `body` starts with; a header that was not

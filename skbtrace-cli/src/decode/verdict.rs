@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Protocol families, `NFPROTO_*`.
-mod family {
+pub mod family {
     pub const INET: u8 = 1;
     pub const IPV4: u8 = 2;
     pub const ARP: u8 = 3;
@@ -28,6 +28,7 @@ const UNKNOWN: Name<'_> = Name {
 
 /// What a walk that returned `verdict` did.
 pub fn action<'a>(verdict: u32, names: Option<&'a TableNames>, function: &'a str) -> Action<'a> {
+    let whole_hook = names.is_some_and(|names| names.table_kind == TableKind::Hook as u8);
     // No hook has the family 0, NFPROTO_UNSPEC: it says that the hook's state could not be read.
     let hook = names
         .filter(|names| names.pf != 0)
@@ -36,10 +37,38 @@ pub fn action<'a>(verdict: u32, names: Option<&'a TableNames>, function: &'a str
         function,
         pf: hook.map(|(pf, _)| pf),
         hooknum: hook.map(|(_, hooknum)| hooknum),
-        table: names.map_or(UNKNOWN, |names| Name::new(&names.table)),
+        table: match (whole_hook, hook) {
+            (true, Some((pf, _))) => family_name(pf).map_or(UNKNOWN, own_name),
+            (true, None) => UNKNOWN,
+            (false, _) => names.map_or(UNKNOWN, |names| Name::new(&names.table)),
+        },
         chain: names.map_or(Chain::Own(UNKNOWN), |names| chain(names, hook)),
-        verdict: Verdict::from_raw(verdict),
+        verdict: if whole_hook {
+            Verdict::of_hook(verdict)
+        } else {
+            Verdict::from_raw(verdict)
+        },
     }
+}
+
+fn own_name(name: &'static str) -> Name<'static> {
+    Name {
+        bytes: name.as_bytes(),
+        cut: false,
+    }
+}
+
+/// The family's name: where no table decides, it stands in the table's place.
+fn family_name(pf: u8) -> Option<&'static str> {
+    Some(match pf {
+        family::INET => "inet",
+        family::IPV4 => "ipv4",
+        family::ARP => "arp",
+        family::NETDEV => "netdev",
+        family::BRIDGE => "bridge",
+        family::IPV6 => "ipv6",
+        _ => return None,
+    })
 }
 
 /// The chain of a table: nftables' have names, all others' are their hook's.
@@ -84,6 +113,23 @@ fn hook_name(pf: u8, hooknum: u8) -> Option<&'static str> {
 }
 
 impl Verdict {
+    /// The verdict in the return value of `nf_hook_slow` (net/netfilter/core.c, 5.10 and later),
+    /// which is of another kind than that of the functions it calls: 1 to go on, an error for
+    /// what was dropped (EPERM unless a function named another), 0 for what was taken over,
+    /// handed to user space, or lost on the way there.
+    #[must_use]
+    pub fn of_hook(raw: u32) -> Self {
+        /// `MAX_ERRNO` (include/linux/err.h).
+        const MAX_ERRNO: u16 = 4095;
+        let error = u16::try_from(raw.wrapping_neg()).ok();
+        match (raw, error) {
+            (1, _) => Self::Accept,
+            (0, _) => Self::Stolen,
+            (_, Some(errno @ 1..=MAX_ERRNO)) => Self::Drop(Some(errno)),
+            _ => Self::Other(raw),
+        }
+    }
+
     /// The verdict in a hook's return value.
     #[must_use]
     pub fn from_raw(raw: u32) -> Self {

@@ -9,6 +9,7 @@
 
 mod cell;
 mod clock;
+mod conntrack;
 mod digits;
 mod packet;
 pub mod table;

@@ -88,11 +88,11 @@ fn ip(packet: &IpPacket, out: &mut Vec<u8>) {
     match packet.transport {
         Transport::Udp(ports) => {
             out.extend_from_slice(b"U:");
-            endpoints(packet, ports, out);
+            endpoints(packet.src, packet.dst, ports, out);
         }
         Transport::Tcp(ports, flags) => {
             tcp_flags(flags, out);
-            endpoints(packet, ports, out);
+            endpoints(packet.src, packet.dst, ports, out);
         }
         Transport::Icmp(message) => {
             out.extend_from_slice(b"I_");
@@ -136,7 +136,8 @@ fn tcp_flags(flags: Option<TcpFlags>, out: &mut Vec<u8>) {
     }
 }
 
-fn icmp_name(message: &Icmp, out: &mut Vec<u8>) {
+/// Appends what the message is called, and a colon.
+pub fn icmp_name(message: &Icmp, out: &mut Vec<u8>) {
     match message.name() {
         Some(name) => out.extend_from_slice(name.as_bytes()),
         None => {
@@ -161,16 +162,18 @@ fn icmp_rest(message: &Icmp, out: &mut Vec<u8>) {
     }
 }
 
-fn addresses(src: Option<IpAddr>, dst: Option<IpAddr>, out: &mut Vec<u8>) {
+/// Appends both addresses, where no ports follow.
+pub fn addresses(src: Option<IpAddr>, dst: Option<IpAddr>, out: &mut Vec<u8>) {
     address(src, out);
     out.extend_from_slice(b"->");
     address(dst, out);
 }
 
-fn endpoints(packet: &IpPacket, ports: Ports, out: &mut Vec<u8>) {
-    endpoint(packet.src, ports.src, out);
+/// Appends both addresses with their ports.
+pub fn endpoints(src: Option<IpAddr>, dst: Option<IpAddr>, ports: Ports, out: &mut Vec<u8>) {
+    endpoint(src, ports.src, out);
     out.extend_from_slice(b"->");
-    endpoint(packet.dst, ports.dst, out);
+    endpoint(dst, ports.dst, out);
 }
 
 fn endpoint(ip: Option<IpAddr>, port: u16, out: &mut Vec<u8>) {

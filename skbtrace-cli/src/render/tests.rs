@@ -1,9 +1,11 @@
 //! The table as a whole: what it looks like, and what holds for every line.
 
+mod conntrack;
+
 use proptest::prelude::*;
 use skbtrace_common::{
     Plain as _,
-    record::{GONE, HAS_NETNS, RawEvent, RawVerdict},
+    record::{GONE, HAS_NETNS, HAS_STACK, KIND_NAT, RawEvent, RawVerdict},
 };
 
 use super::{Table, TableOptions, TimeFormat};
@@ -276,7 +278,7 @@ fn a_cut_packet_has_no_ports() {
 fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
     (
         proptest::collection::vec(any::<u8>(), size_of::<RawVerdict>()),
-        0..3_u8,
+        0..=KIND_NAT,
         proptest::option::of((
             proptest::sample::select(vec![IPV4, 0x86dd, 0x0806, 0x8100, 0x88cc, 0]),
             proptest::sample::select(vec![0, 1, 6, 17, 43, 44, 58]),
@@ -286,6 +288,7 @@ fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(mut bytes, kind, packet)| {
             let mut raw = RawEvent::from_bytes(&bytes).expect("bytes enough");
             raw.kind = kind;
+            raw.flags &= !HAS_STACK;
             if let Some((ethertype, proto, captured)) = packet {
                 raw.protocol = if ethertype == 0 {
                     u16::from(proto)

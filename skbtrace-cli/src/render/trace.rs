@@ -13,8 +13,10 @@
 //! | any other return value               | `VERDICT(0x20001)`               |
 //! | chain of an unnamed hook             | `2.nat.hook7.ACCEPT`             |
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
+//! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
+//! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
 
-use super::{cell::escaped, digits};
+use super::{cell::escaped, conntrack, digits, packet};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, Name, Verdict},
@@ -64,12 +66,48 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
                 }
             }
             out.push(b'.');
-            let dropped = matches!(verdict, Verdict::Drop(_));
-            painted(DROP, color && dropped, out, |out| {
-                push_verdict(verdict, out)
-            });
+            painted_verdict(verdict, color, out);
+        }
+        Action::Conntrack {
+            function,
+            state,
+            ref entry,
+            verdict,
+            ..
+        } => {
+            conntrack::push_state(state, out);
+            function_and_verdict(function, verdict, color, out);
+            if let Some(entry) = entry {
+                conntrack::push_entry(state, entry, out);
+            }
+        }
+        Action::Nat {
+            function,
+            ref before,
+            changed,
+            verdict,
+        } => {
+            conntrack::push_changed(changed, out);
+            function_and_verdict(function, verdict, color, out);
+            out.extend_from_slice(b",was=");
+            packet::push(before, out);
         }
     }
+}
+
+fn painted_verdict(verdict: Verdict, color: bool, out: &mut Vec<u8>) {
+    let dropped = matches!(verdict, Verdict::Drop(_));
+    painted(DROP, color && dropped, out, |out| {
+        push_verdict(verdict, out)
+    });
+}
+
+/// Appends who looked at the packet, and what is to become of it.
+fn function_and_verdict(function: &str, verdict: Verdict, color: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",func=");
+    escaped(function.as_bytes(), out);
+    out.extend_from_slice(b",verdict=");
+    painted_verdict(verdict, color, out);
 }
 
 /// How wide `text` is on a terminal: colours have no width, and are the only control sequences,
