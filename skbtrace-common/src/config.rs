@@ -15,6 +15,10 @@ pub const COUNT_HITS: u32 = 1 << 0;
 pub const USE_PERF: u32 = 1 << 1;
 /// Fill in [`crate::record::RawEvent::comm`].
 pub const WANT_COMM: u32 = 1 << 2;
+/// Hand over the kernel stack of every drop.
+pub const WANT_DROP_STACK: u32 = 1 << 3;
+/// Hand over the kernel stack of every event.
+pub const WANT_CALL_STACK: u32 = 1 << 4;
 
 /// The option `--host` is set, for either family; so on below.
 pub const HOST: u32 = 1 << 0;
@@ -53,7 +57,7 @@ pub const PACKET: u32 = HOST | SRC | DST | TRANSPORT;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Bits [`COUNT_HITS`], [`USE_PERF`], [`WANT_COMM`].
+    /// Bits [`COUNT_HITS`] to [`WANT_CALL_STACK`].
     pub options: u32,
     /// Which parts of the filter are set: [`Filter::active`].
     pub active: u32,

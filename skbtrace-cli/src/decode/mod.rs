@@ -8,6 +8,7 @@
 
 mod arp;
 mod bytes;
+mod drop;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -25,12 +26,13 @@ pub use verdict::errno_name;
 use skbtrace_common::{
     layout::Layout,
     record::{
-        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_VERDICT, LEAD, RawEvent,
+        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_DROP, KIND_VERDICT,
+        LEAD, RawEvent,
     },
 };
 
 use crate::{
-    event::{Action, Device, Event, Packet, ShortName, Vlans},
+    event::{Action, Device, Event, Packet, ShortName, Symbol, Vlans},
     record::{Extra, Record},
 };
 
@@ -52,6 +54,12 @@ pub trait Names {
     fn netns(&self, inode: u32) -> Option<&str>;
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
+    /// The function that a code address is in.
+    fn symbol(&self, address: u64) -> Option<Symbol<'_>>;
+    /// What this kernel calls a drop reason.
+    fn drop_reason(&self, number: u32) -> Option<&str>;
+    /// What this kernel calls the subsystem that a drop reason is of; none for its own reasons.
+    fn drop_subsystem(&self, number: u32) -> Option<&str>;
 }
 
 /// Decodes `record`.
@@ -100,6 +108,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
+        stack: record.stack.as_deref().map(drop::frames),
     }
 }
 
@@ -139,6 +148,7 @@ fn action<'a>(record: &'a Record, names: &'a dyn Names) -> Action<'a> {
             };
             verdict::action(raw.verdict, names, function)
         }
+        KIND_DROP => drop::action(raw, names, function),
         _ => Action::Hop { function },
     }
 }

@@ -11,6 +11,7 @@ mod cell;
 mod clock;
 mod digits;
 mod packet;
+mod stack;
 pub mod table;
 #[cfg(test)]
 mod tests;

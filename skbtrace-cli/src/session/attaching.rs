@@ -5,7 +5,7 @@ use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 use anyhow::{Result, anyhow, bail};
 use aya::maps::MapData;
 use skbtrace_common::{
-    config::{COUNT_HITS, Config, USE_PERF, WANT_COMM},
+    config::{COUNT_HITS, Config, USE_PERF, WANT_CALL_STACK, WANT_COMM, WANT_DROP_STACK},
     hooks::{HOOKS, Kind},
     layout::Layout,
 };
@@ -18,7 +18,7 @@ use crate::{
         object::{Loaded, MapName},
         sys,
     },
-    kernel::{features, layout::Types},
+    kernel::{drop_reasons::DropReasons, features, layout::Types},
     record::Record,
     settings::{Settings, Transport},
     stats::LiveCounters,
@@ -39,6 +39,8 @@ pub struct Engine {
     pub counters: LiveCounters,
     /// Where this kernel keeps its fields.
     pub layout: Layout,
+    /// What this kernel calls its reasons for drops; empty when drops are not listened to.
+    pub drop_reasons: DropReasons,
     /// Records that could not be understood.
     pub damaged: u64,
     switch: MapData,
@@ -48,7 +50,7 @@ impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
         let kprobes = Kprobes::new()?;
-        let types = Types::read(settings.btf.as_deref())?;
+        let types = Types::read_with(settings.btf.as_deref(), settings.wants_drops())?;
         let wanted = choose(settings, &types);
 
         sys::unlimit_locked_memory();
@@ -59,8 +61,11 @@ impl Engine {
         };
         let config = configuration(settings, &types, transport);
         let mut loaded = Loaded::new(OBJECT, &config, settings.buffer, settings.verbose > 1)?;
-        let layout = types.layout;
-        drop(types);
+        let Types {
+            layout,
+            drop_reasons,
+            ..
+        } = types;
 
         let mut take = |name| loaded.take(name).ok_or_else(|| anyhow!("no map {name:?}"));
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
@@ -83,6 +88,7 @@ impl Engine {
             reader,
             counters,
             layout,
+            drop_reasons,
             damaged: 0,
             switch,
         }))
@@ -136,6 +142,8 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(COUNT_HITS, settings.verbose > 0);
     option(USE_PERF, transport == Transport::Perf);
     option(WANT_COMM, settings.wide);
+    option(WANT_DROP_STACK, settings.drop_stack);
+    option(WANT_CALL_STACK, settings.call_stack);
     config.active = settings.filter.active();
     config.filter = settings.filter;
     config.layout = types.layout;
