@@ -152,6 +152,12 @@ pub struct OutputArgs {
     /// Add CPU, LEN, MARK, PID, COMM and the netns name
     #[arg(long)]
     pub wide: bool,
+    /// Print the stack under each drop (implies --drop)
+    #[arg(id = sets::DROP_STACK, long = sets::DROP_STACK)]
+    pub drop_stack: bool,
+    /// Print the stack under every event
+    #[arg(long = "callstack")]
+    pub call_stack: bool,
     /// auto, always or never
     #[arg(
         long,

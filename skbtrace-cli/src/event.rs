@@ -53,6 +53,9 @@ pub struct Event<'a> {
     pub pid: u32,
     /// Name of the task that was running; empty when it was not asked for.
     pub comm: ShortName<'a>,
+    /// Code addresses of the kernel stack, innermost first: all but the first are where calls
+    /// return to. `None` when it was not asked for, empty when the kernel could not tell.
+    pub stack: Option<&'a [u64]>,
 }
 
 /// A device, within its network namespace.
@@ -194,6 +197,55 @@ pub enum Action<'a> {
         /// What is to become of the packet.
         verdict: Verdict,
     },
+    /// It was dropped.
+    Drop {
+        /// The tracepoint that told.
+        function: &'a str,
+        /// Why.
+        reason: DropReason<'a>,
+        /// Where.
+        at: CodePlace<'a>,
+    },
+}
+
+/// Why a packet was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason<'a> {
+    /// The kernel's reason, as the kernel calls it (`NETFILTER_DROP`).
+    Named(&'a str),
+    /// The kernel's reason, a number for which this kernel's types have no name.
+    Number {
+        /// The subsystem in the number's upper half; `None` when that has no name either, and
+        /// for reasons of the kernel's own, where it is 0.
+        subsystem: Option<&'a str>,
+        /// The whole number.
+        number: u32,
+    },
+    /// The kernel gave none (before 5.17), but the function that dropped it does so for one cause
+    /// only.
+    Told(&'static str),
+    /// The kernel gave none.
+    Unknown,
+}
+
+/// A place in the kernel's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodePlace<'a> {
+    /// Its address; of a call, the address that it returns to. `None` when unread.
+    pub address: Option<u64>,
+    /// The function it is in; `None` when unknown, or hidden by the kernel.
+    pub symbol: Option<Symbol<'a>>,
+}
+
+/// A place within a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// The function, as the kernel has it: any text.
+    pub function: &'a str,
+    /// Distance from the function's start, bytes.
+    pub offset: u64,
+    /// Its module; `None` for the kernel itself.
+    pub module: Option<&'a str>,
 }
 
 /// A netfilter chain.

@@ -10,7 +10,7 @@ use clap::{ValueEnum, builder::PossibleValue};
 use regex::Regex;
 use skbtrace_common::{
     config::Filter,
-    hooks::{HOOKS, Hook, SETS, TUNNEL},
+    hooks::{HOOKS, Hook, Kind, SETS, TUNNEL},
 };
 use thiserror::Error;
 
@@ -37,6 +37,10 @@ pub struct Settings {
     pub time: TimeStyle,
     /// More columns.
     pub wide: bool,
+    /// The kernel stack under each drop.
+    pub drop_stack: bool,
+    /// The kernel stack under every event.
+    pub call_stack: bool,
     /// Whether to colour.
     pub color: ColorChoice,
     /// Whether to print the line of column names.
@@ -176,6 +180,13 @@ impl Settings {
             && (through_tunnels || can_match(&self.filter, hook.layer3, hook.layer4))
     }
 
+    /// Whether drops are listened to.
+    #[must_use]
+    pub fn wants_drops(&self) -> bool {
+        let mut drops = HOOKS.iter().filter(|hook| hook.kind == Kind::Drop);
+        drops.any(|hook| self.wants(hook))
+    }
+
     fn is_chosen(&self, hook: &Hook) -> bool {
         let matches = |only: &Regex| {
             only.is_match(hook.name)
@@ -227,6 +238,8 @@ impl TryFrom<TraceArgs> for Settings {
                 TimeStyle::Wall
             },
             wide: output.wide,
+            drop_stack: output.drop_stack,
+            call_stack: output.call_stack,
             color: output.color,
             header: !output.no_header,
             // As elsewhere, "-" is standard output.

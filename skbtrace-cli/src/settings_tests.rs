@@ -23,6 +23,7 @@ fn defaults() {
     assert_eq!(s.sets, ROUTE);
     assert_eq!(s.buffer, 16 << 20);
     assert_eq!(s.time, TimeStyle::Wall);
+    assert!(!s.drop_stack && !s.call_stack && !s.wants_drops());
     assert!(s.header && !s.wide && s.only.is_none() && s.count.is_none());
     assert_eq!((s.backend, s.transport), (Backend::Auto, Transport::Auto));
 }
@@ -33,6 +34,15 @@ fn the_first_example() {
     assert_eq!(s.sets, ROUTE | IPTABLE);
     assert_eq!(s.filter.host4.as_slice().len(), 1);
     assert_eq!(s.filter.proto.as_slice(), [17]);
+}
+
+#[test]
+fn stacks() {
+    let s = settings("--dropstack").expect("accepted");
+    assert!(s.drop_stack && !s.call_stack && s.wants_drops());
+    let s = settings("--callstack --drop --func ^ip_rcv$ --route").expect("accepted");
+    assert!(s.call_stack && !s.drop_stack);
+    assert!(!s.wants_drops(), "--func leaves drops out");
 }
 
 #[test]

@@ -15,10 +15,9 @@ pub const COUNT_HITS: u32 = 1 << 0;
 pub const USE_PERF: u32 = 1 << 1;
 /// Fill in [`crate::record::RawEvent::comm`].
 pub const WANT_COMM: u32 = 1 << 2;
-
-/// A stack behind each drop. (`--dropstack`)
+/// A stack behind each drop (`--dropstack`).
 pub const WANT_DROP_STACK: u32 = 1 << 3;
-/// A stack behind each event. (`--callstack`)
+/// A stack behind each event (`--callstack`).
 pub const WANT_CALL_STACK: u32 = 1 << 4;
 /// Follow packets once they matched.
 pub const FOLLOW: u32 = 1 << 5;

@@ -4,9 +4,12 @@
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, builder::PossibleValuesParser,
 };
-use skbtrace_common::hooks::SETS;
+use skbtrace_common::hooks::{DROP, SETS};
 
-/// The chosen sets: bits of [`SETS`], the first set when none was named.
+/// The option that prints the stacks of drops, and so chooses their set.
+pub const DROP_STACK: &str = "dropstack";
+
+/// The chosen sets: bits of [`SETS`], the first set when none was named or implied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets(pub u32);
 
@@ -28,7 +31,10 @@ impl Args for Sets {
 impl FromArgMatches for Sets {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let named = SETS.iter().filter(|set| matches.get_flag(set.name));
-        let bits = named.fold(0, |bits, set| bits | set.bit);
+        let mut bits = named.fold(0, |bits, set| bits | set.bit);
+        if let Ok(Some(true)) = matches.try_get_one::<bool>(DROP_STACK) {
+            bits |= DROP;
+        }
         Ok(Self(if bits == 0 { default_bits() } else { bits }))
     }
 

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use skbtrace_common::hooks::{IPTABLE, ROUTE, SETS};
+use skbtrace_common::hooks::{DROP, IPTABLE, ROUTE, SETS};
 
 use super::*;
 
@@ -63,6 +63,13 @@ fn every_set_is_an_option() {
     }
     assert_eq!(sets(""), ROUTE, "the default");
     assert_eq!(sets("--iptable --route"), ROUTE | IPTABLE);
+    assert_eq!(sets("--dropstack"), DROP);
+    assert_eq!(sets("--route --dropstack"), ROUTE | DROP);
+    assert_eq!(
+        sets("--callstack"),
+        ROUTE,
+        "a stack under whatever there is"
+    );
     let every = SETS.iter().fold(0, |bits, set| bits | set.bit);
     assert_eq!(sets("hooks"), every);
     assert_eq!(sets("hooks --set route,iptable"), ROUTE | IPTABLE);

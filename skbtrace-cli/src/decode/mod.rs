@@ -9,6 +9,7 @@
 mod arp;
 mod bytes;
 mod conntrack;
+mod drop;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -27,13 +28,13 @@ pub use verdict::errno_name;
 use skbtrace_common::{
     layout::Layout,
     record::{
-        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_NAT,
-        KIND_VERDICT, LEAD,
+        BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_DROP,
+        KIND_NAT, KIND_VERDICT, LEAD,
     },
 };
 
 use crate::{
-    event::{Action, Device, Event, Packet, ShortName, Vlans},
+    event::{Action, Device, Event, Packet, ShortName, Symbol, Vlans},
     record::{Extra, Record},
 };
 
@@ -55,6 +56,12 @@ pub trait Names {
     fn netns(&self, inode: u32) -> Option<&str>;
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
+    /// The function that a code address is in.
+    fn symbol(&self, address: u64) -> Option<Symbol<'_>>;
+    /// What this kernel calls a drop reason.
+    fn drop_reason(&self, number: u32) -> Option<&str>;
+    /// What this kernel calls the subsystem that a drop reason is of; none for its own reasons.
+    fn drop_subsystem(&self, number: u32) -> Option<&str>;
 }
 
 /// Decodes `record`.
@@ -103,6 +110,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
+        stack: record.stack.as_deref().map(drop::frames),
     }
 }
 
@@ -148,6 +156,7 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
             Extra::Nat(extra) => nat::action(extra, packet, function),
             _ => Action::Hop { function },
         },
+        KIND_DROP => drop::action(raw, names, function),
         _ => Action::Hop { function },
     }
 }

@@ -7,13 +7,14 @@ use skbtrace_common::{
     hooks::HOOKS,
     layout::Layout,
     record::{
-        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_HOP, KIND_NAT,
-        KIND_VERDICT, LEAD, NAME, RawConntrack, RawEvent, RawNat, RawTuple, RawVerdict,
+        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_STACK, KIND_CLONE, KIND_CONNTRACK,
+        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, RawConntrack, RawEvent, RawNat,
+        RawStack, RawTuple, RawVerdict, STACK,
     },
 };
 
 use super::Names;
-use crate::record::Record;
+use crate::{event::Symbol, record::Record};
 
 /// A made-up machine.
 pub struct Machine {
@@ -23,6 +24,12 @@ pub struct Machine {
 impl Machine {
     /// Addresses of bridge code.
     pub const BRIDGE: std::ops::Range<u64> = 0xffff_ffff_c040_0000..0xffff_ffff_c041_0000;
+
+    /// Where `nf_hook_slow` starts; it has 256 bytes.
+    pub const HOOK_SLOW: u64 = 0xffff_ffff_8190_0000;
+
+    /// Where its unlikely part is.
+    pub const HOOK_SLOW_COLD: u64 = 0xffff_ffff_8180_0000;
 
     pub fn new() -> Self {
         // As on 6.1 and on 6.12.
@@ -55,6 +62,35 @@ impl Names for Machine {
     }
     fn sock_layout(&self) -> &Layout {
         &self.layout
+    }
+    fn symbol(&self, address: u64) -> Option<Symbol<'_>> {
+        let (function, start, module) = match address {
+            Self::HOOK_SLOW..0xffff_ffff_8190_0100 => ("nf_hook_slow", Self::HOOK_SLOW, None),
+            Self::HOOK_SLOW_COLD => ("nf_hook_slow.cold", Self::HOOK_SLOW_COLD, None),
+            address if Self::BRIDGE.contains(&address) => {
+                ("br_handle_frame_finish", Self::BRIDGE.start, Some("bridge"))
+            }
+            // No kernel has such names; nothing may depend on that.
+            0xffff_ffff_c0ff_0000..0xffff_ffff_c0ff_0010 => {
+                ("a b\x1b", 0xffff_ffff_c0ff_0000, Some("m\n"))
+            }
+            _ => return None,
+        };
+        Some(Symbol {
+            function,
+            offset: address - start,
+            module,
+        })
+    }
+    fn drop_reason(&self, number: u32) -> Option<&str> {
+        match number {
+            11 => Some("NETFILTER_DROP"),
+            0x3_0005 => Some("OVS_DROP_METER"),
+            _ => None,
+        }
+    }
+    fn drop_subsystem(&self, number: u32) -> Option<&str> {
+        (number >> 16 == 3).then_some("OPENVSWITCH")
     }
 }
 
@@ -285,6 +321,29 @@ pub fn nat(before: &RawEvent, after: RawEvent) -> Record {
         reserved: 0,
     };
     parse(raw.as_bytes())
+}
+
+/// A drop of `event`'s packet.
+pub fn drop_of(mut event: RawEvent, reason: Option<u32>, caller: u64) -> RawEvent {
+    event.kind = KIND_DROP;
+    event.hook = row("kfree_skb");
+    event.caller = caller;
+    if let Some(reason) = reason {
+        event.flags |= HAS_REASON;
+        event.verdict = reason;
+    }
+    event
+}
+
+/// `event` with a stack behind it, parsed.
+pub fn with_stack(mut event: RawEvent, frames: &[u64]) -> Record {
+    event.flags |= HAS_STACK;
+    let mut stack = RawStack {
+        size: i64::try_from(size_of_val(frames)).expect("few"),
+        frames: [0xaaaa; STACK],
+    };
+    stack.frames[..frames.len()].copy_from_slice(frames);
+    parse(&[event.as_bytes(), stack.as_bytes()].concat())
 }
 
 /// The record in `bytes`, which there must be.

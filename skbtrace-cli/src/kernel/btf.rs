@@ -1,7 +1,7 @@
 //! BTF: the kernel's description of its own types.
 //!
 //! A reader for the few questions that are asked at every start (where is this member, where does
-//! this function take its packet), which a general library answers only after building the whole
+//! this function take its packet, what are this enum's constants), which a general library answers only after building the whole
 //! type graph: hundreds of milliseconds and tens of megabytes for a Debian kernel, against the
 //! two passes over the bytes made here. Format: Documentation/bpf/btf.rst.
 //!
@@ -66,8 +66,11 @@ const ENUM64: u32 = 19;
 const DEPTH: usize = 32;
 /// Most anonymous structs and unions that are entered for one member (`sk_buff` has a dozen).
 const BUDGET: usize = 512;
+/// Longest name that is read, bytes: the kernel's own bound (`KSYM_NAME_LEN`, since 5.16; 128
+/// before).
+const NAME: usize = 512;
 
-/// A BTF section, with the ids of the structures and functions that were asked for.
+/// A BTF section, with the ids of the structures, functions and enums that were asked for.
 pub struct Btf<'b> {
     bytes: Vec<u8>,
     /// Where a type's description starts, by its id less `first_id`.
@@ -78,6 +81,10 @@ pub struct Btf<'b> {
     first_string: u32,
     structures: HashMap<String, u32>,
     functions: HashMap<String, u32>,
+    enums: HashMap<String, u32>,
+    /// The wanted names by their string offsets, the base's included: a module refers to its
+    /// base's string wherever there is one.
+    names: HashMap<u32, String>,
     base: Option<&'b Btf<'b>>,
 }
 
@@ -123,7 +130,7 @@ struct Type {
 }
 
 impl<'b> Btf<'b> {
-    /// Reads a section and remembers where the wanted structures and functions are. A module's
+    /// Reads a section and remembers where the wanted structures, functions and enums are. A module's
     /// section continues its base's ids and strings.
     pub fn parse(
         bytes: Vec<u8>,
@@ -156,12 +163,14 @@ impl<'b> Btf<'b> {
             first_string: base.map_or(0, Btf::end_string),
             structures: HashMap::new(),
             functions: HashMap::new(),
+            enums: HashMap::new(),
+            names: base.map_or_else(HashMap::new, |base| base.names.clone()),
             base,
             bytes,
         };
         btf.bytes.truncate(types_end.max(strings_end));
-        let names = btf.find_names(strings, strings_end, wanted);
-        btf.index(types, types_end, &names)?;
+        btf.find_names(strings, strings_end, wanted);
+        btf.index(types, types_end)?;
         Ok(btf)
     }
 
@@ -255,6 +264,39 @@ impl<'b> Btf<'b> {
         self.structure(name)
     }
 
+    /// Constants of an enum that was asked for, with their values; none when it is not described.
+    pub fn constants(&self, enumeration: &str) -> impl Iterator<Item = (&[u8], i64)> {
+        let found = self.enumeration(enumeration).and_then(|id| {
+            let t = self.get(id)?;
+            Some((self.source(id)?, t))
+        });
+        found.into_iter().flat_map(move |(source, t)| {
+            let size = if t.kind == ENUM64 { 12 } else { 8 };
+            (0..t.len as usize).map_while(move |n| {
+                let at = t.at + 12 + n * size;
+                let low = word(source, at + 4).ok()?;
+                let value = match (t.kind, t.flag) {
+                    (ENUM64, _) => {
+                        let high = word(source, at + 8).ok()?;
+                        (u64::from(high) << 32 | u64::from(low)).cast_signed()
+                    }
+                    // The flag says that the enum has negative constants; older compilers' BTF
+                    // never sets it.
+                    (_, true) => i64::from(low.cast_signed()),
+                    (_, false) => i64::from(low),
+                };
+                Some((self.name(word(source, at).ok()?)?, value))
+            })
+        })
+    }
+
+    fn enumeration(&self, name: &str) -> Option<u32> {
+        self.enums
+            .get(name)
+            .copied()
+            .or_else(|| self.base?.enumeration(name))
+    }
+
     fn is_packet(&self, t: &Type) -> bool {
         t.kind == STRUCT && self.name(t.name) == Some(b"sk_buff")
     }
@@ -275,20 +317,10 @@ impl<'b> Btf<'b> {
     }
 
     /// String offsets of the wanted names: every name stands once among the strings.
-    fn find_names(&self, from: usize, to: usize, wanted: &[&str]) -> HashMap<u32, String> {
+    fn find_names(&mut self, from: usize, to: usize, wanted: &[&str]) {
         let wanted: HashMap<&[u8], &str> =
             wanted.iter().map(|name| (name.as_bytes(), *name)).collect();
         let longest = wanted.keys().map(|name| name.len()).max().unwrap_or(0);
-        let mut names = HashMap::new();
-        let mut base = self.base;
-        while let Some(btf) = base {
-            for (name, id) in btf.structures.iter().chain(&btf.functions) {
-                if let Some(t) = btf.get(*id) {
-                    names.insert(t.name, name.clone());
-                }
-            }
-            base = btf.base;
-        }
         let mut at = from;
         let section = self.bytes.get(from..to).unwrap_or_default();
         for name in section.split(|&b| b == 0) {
@@ -296,19 +328,14 @@ impl<'b> Btf<'b> {
                 && let Some(name) = wanted.get(name)
                 && let Ok(offset) = u32::try_from(at - from)
             {
-                names.insert(self.first_string + offset, (*name).to_owned());
+                let offset = self.first_string.wrapping_add(offset);
+                self.names.insert(offset, (*name).to_owned());
             }
             at += name.len() + 1;
         }
-        names
     }
 
-    fn index(
-        &mut self,
-        from: usize,
-        to: usize,
-        names: &HashMap<u32, String>,
-    ) -> Result<(), BtfError> {
+    fn index(&mut self, from: usize, to: usize) -> Result<(), BtfError> {
         let mut at = from;
         self.types.reserve((to - from) / 24);
         while at < to {
@@ -325,15 +352,17 @@ impl<'b> Btf<'b> {
                 ENUM | FUNC_PROTO => len * 8,
                 kind => return Err(BtfError::Kind { id, at, kind }),
             };
+            let found = match kind {
+                STRUCT => Some(&mut self.structures),
+                FUNC => Some(&mut self.functions),
+                // One without constants is only announced.
+                ENUM | ENUM64 if len > 0 => Some(&mut self.enums),
+                _ => None,
+            };
             if name != 0
-                && matches!(kind, STRUCT | FUNC)
-                && let Some(name) = names.get(&name)
+                && let Some(found) = found
+                && let Some(name) = self.names.get(&name)
             {
-                let found = if kind == FUNC {
-                    &mut self.functions
-                } else {
-                    &mut self.structures
-                };
                 // The first of several is the one that matters: they describe the same thing.
                 found.entry(name.clone()).or_insert(id);
             }
@@ -377,7 +406,9 @@ impl<'b> Btf<'b> {
             return self.base?.name(offset);
         }
         let from = self.strings + (offset - self.first_string) as usize;
-        self.bytes.get(from..)?.split(|&b| b == 0).next()
+        let rest = self.bytes.get(from..)?;
+        let rest = rest.get(..NAME).unwrap_or(rest);
+        rest.split(|&b| b == 0).next()
     }
 
     /// The type behind typedefs and qualifiers.
@@ -441,5 +472,7 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     Ok(u32::from_le_bytes(four))
 }
 
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,10 @@ use skbtrace_common::{
     layout::{ABSENT, DETAILS, FIELDS, Layout, WINDOW},
 };
 
-use super::btf::{Btf, BtfError, PacketArgument};
+use super::{
+    btf::{Btf, BtfError, PacketArgument},
+    drop_reasons::{self, DropReasons},
+};
 
 /// The kernel's own BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -51,6 +54,8 @@ pub struct Types {
     pub has_old_hook_state: bool,
     /// Modules whose BTF was used.
     pub modules: BTreeSet<String>,
+    /// Names of the reasons for drops; empty when they were not asked for.
+    pub drop_reasons: DropReasons,
 }
 
 /// A function's number in the BTF that describes it.
@@ -120,6 +125,11 @@ pub enum LayoutError {
 impl Types {
     /// Reads the running kernel's BTF, or a file in its place.
     pub fn read(file: Option<&Path>) -> Result<Self, LayoutError> {
+        Self::read_with(file, false)
+    }
+
+    /// As [`Types::read`], with the names of drop reasons when they are wanted.
+    pub fn read_with(file: Option<&Path>, with_reasons: bool) -> Result<Self, LayoutError> {
         let path = file.unwrap_or(Path::new(VMLINUX));
         let bytes = fs::read(path).map_err(|source| match file {
             None => LayoutError::NoBtf(source),
@@ -130,7 +140,7 @@ impl Types {
         })?;
         // Modules' BTF continues the running kernel's and no other.
         let use_modules = file.is_none() || fs::read(VMLINUX).is_ok_and(|own| own == bytes);
-        let wanted = wanted_names();
+        let wanted = wanted_names(with_reasons);
         let base = Btf::parse(bytes, None, &wanted).map_err(|source| LayoutError::Damaged {
             path: path.to_owned(),
             source,
@@ -154,10 +164,11 @@ impl Types {
                 .and_then(|place| base.size(place.type_id))
                 == Some(OLD_HOOK_SIZE),
             modules: BTreeSet::new(),
+            drop_reasons: DropReasons::default(),
         };
         types.take(&base, None);
         if use_modules {
-            for module in wanted_modules() {
+            for module in wanted_modules(with_reasons) {
                 // A module that is not loaded, or whose BTF cannot be read, only lacks its rows.
                 let Ok(bytes) = fs::read(Path::new(MODULES).join(module)) else {
                     continue;
@@ -229,6 +240,7 @@ impl Types {
             }
         }
         self.layout = layout;
+        self.drop_reasons.take(btf);
         for site in HOOKS.iter().flat_map(|hook| hook.sites) {
             let name = site.display_name();
             if let Some(argument) = btf.packet_argument(name) {
@@ -318,7 +330,7 @@ fn fits(site: &Site, described: PacketArgument) -> bool {
     site.arg == described.arg()
 }
 
-fn wanted_names() -> Vec<&'static str> {
+fn wanted_names(with_reasons: bool) -> Vec<&'static str> {
     let structures = FIELDS.iter().map(|field| field.structure);
     let functions = HOOKS
         .iter()
@@ -327,15 +339,17 @@ fn wanted_names() -> Vec<&'static str> {
     structures
         .chain(functions)
         .chain(["sk_buff", MODULE_BTF, CAST, CAST_STRUCTURE])
+        .chain(DropReasons::wanted().filter(|_| with_reasons))
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
 }
 
-fn wanted_modules() -> BTreeSet<&'static str> {
+fn wanted_modules(with_reasons: bool) -> BTreeSet<&'static str> {
     let of_fields = FIELDS.iter().filter_map(|field| field.module);
     let of_hooks = HOOKS.iter().filter_map(|hook| hook.module);
-    of_fields.chain(of_hooks).collect()
+    let of_reasons = drop_reasons::MODULES.into_iter().filter(|_| with_reasons);
+    of_fields.chain(of_hooks).chain(of_reasons).collect()
 }
 
 fn has_module_btf() -> bool {
@@ -370,6 +384,7 @@ mod tests {
             has_module_btf,
             has_old_hook_state: !has_module_btf,
             modules: BTreeSet::new(),
+            drop_reasons: DropReasons::default(),
         }
     }
 

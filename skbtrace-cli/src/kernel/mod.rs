@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod code;
+pub mod drop_reasons;
 pub mod features;
 pub mod layout;
 pub mod netns;

@@ -12,6 +12,7 @@ mod clock;
 mod conntrack;
 mod digits;
 mod packet;
+mod stack;
 pub mod table;
 #[cfg(test)]
 mod tests;

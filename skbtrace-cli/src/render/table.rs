@@ -1,4 +1,4 @@
-//! The table: one line an event, in the columns of the article that skbtrace goes back to.
+//! The table: one line an event, and its stack where there is one (`stack.rs`), in the columns of the article that skbtrace goes back to.
 //!
 //! | Column     | Text                                                                         |
 //! |------------|------------------------------------------------------------------------------|
@@ -12,7 +12,7 @@
 //!
 //! Hand-written over cached cells, because printing is the larger part of what an event costs.
 //!
-//! **Invariant:** a line is cells separated by blanks, of which no cell has one inside; the first
+//! **Invariant:** an event's line is cells separated by blanks, of which no cell has one inside; the first
 //! six columns keep their numbers whatever is asked for. A cell wider than its column pushes the
 //! rest of its line on.
 
@@ -20,7 +20,7 @@ use super::{
     Renderer,
     cell::{Cache, Cell, escaped, pad},
     clock::{Clock, TimeFormat},
-    digits, packet, trace,
+    digits, packet, stack, trace,
 };
 use crate::{
     decode::Names,
@@ -106,7 +106,7 @@ impl Table {
         out.push(b'\n');
     }
 
-    /// Appends the line of `event`. A table must be given the same `names` all its life.
+    /// Appends the line of `event`, and its stack's. A table must be given the same `names` all its life.
     #[inline]
     pub fn line(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         // Once for all the cells of a usual line.
@@ -130,6 +130,9 @@ impl Table {
             wide(event, names, out);
         }
         out.push(b'\n');
+        if let Some(frames) = event.stack {
+            stack::push(frames, names, out);
+        }
     }
 
     #[inline]

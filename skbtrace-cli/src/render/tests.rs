@@ -5,7 +5,7 @@ mod conntrack;
 use proptest::prelude::*;
 use skbtrace_common::{
     Plain as _,
-    record::{GONE, HAS_NETNS, HAS_STACK, KIND_NAT, RawEvent, RawVerdict},
+    record::{GONE, HAS_NETNS, KIND_NAT, RawEvent, RawNat, RawStack},
 };
 
 use super::{Table, TableOptions, TimeFormat};
@@ -253,6 +253,81 @@ fn names_are_escaped() {
     assert_eq!(cells[11], r"pod\x20a\\b");
 }
 
+/// The lines of drops: the bytes after the colon.
+fn drops(color: bool, drops: &[(Option<u32>, u64)]) -> String {
+    let mut lines = String::new();
+    for (reason, caller) in drops {
+        let raw = testing::drop_of(testing::blank(), *reason, *caller);
+        let line = render(
+            &mut Table::new(options(false, color)),
+            &testing::parse(raw.as_bytes()),
+        );
+        let (_, text) = line.split_once(".0:").expect("a type");
+        lines.push_str(text);
+    }
+    lines.replace('\x1b', "^")
+}
+
+#[test]
+fn drops_have_reasons_and_places() {
+    let slow = Machine::HOOK_SLOW + 0x9d;
+    let all = [
+        (Some(11), slow),
+        (Some(0x3_0005), Machine::BRIDGE.start + 0x12),
+        // Without a name, of the kernel and of subsystems with and without one.
+        (Some(1234), slow),
+        (Some(0x3_0007), slow),
+        (Some(0x9_0007), slow),
+        (Some(11), 0xffff_ffff_8100_0042),
+        (Some(11), 0),
+        // A kernel without reasons.
+        (None, slow),
+        (None, Machine::BRIDGE.start),
+        (None, 0),
+    ];
+    insta::assert_snapshot!(drops(false, &all), @r"
+    kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d
+    kfree_skb.DROP(OVS_DROP_METER)@br_handle_frame_finish+0x12[bridge]
+    kfree_skb.DROP(reason1234)@nf_hook_slow+0x9d
+    kfree_skb.DROP(OPENVSWITCH.reason7)@nf_hook_slow+0x9d
+    kfree_skb.DROP(subsys9.reason7)@nf_hook_slow+0x9d
+    kfree_skb.DROP(NETFILTER_DROP)@0xffffffff81000042
+    kfree_skb.DROP(NETFILTER_DROP)@?
+    kfree_skb.DROP(netfilter)@nf_hook_slow+0x9d
+    kfree_skb.DROP(?)@br_handle_frame_finish+0x0[bridge]
+    kfree_skb.DROP(?)@?
+    ");
+    insta::assert_snapshot!(drops(true, &all[..1]), @"kfree_skb.^[31mDROP(NETFILTER_DROP)^[0m@nf_hook_slow+0x9d");
+}
+
+#[test]
+fn frames_stand_under_their_event() {
+    let raw = testing::drop_of(testing::blank(), Some(11), Machine::HOOK_SLOW + 0x9d);
+    let frames = [
+        Machine::HOOK_SLOW + 0x9d,
+        Machine::BRIDGE.start + 0x12,
+        0xffff_ffff_c0ff_0001,
+        0xffff_ffff_8100_0042,
+    ];
+    let records = [
+        testing::with_stack(raw, &frames),
+        // The kernel could not tell.
+        testing::with_stack(raw, &[]),
+        testing::parse(raw.as_bytes()),
+    ];
+    insta::assert_snapshot!(table(options(false, false), &records), @r"
+    time              NETWORK_NS   INTERFACE     DEST_MAC     PKT_INFO                              TRACE_INFO
+    [02:09:07.132480] [?]          nil           -            -                                      ffff949a8d639a00.0:kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d
+        nf_hook_slow+0x9d
+        br_handle_frame_finish+0x12 [bridge]
+        a\x20b\x1b+0x1 [m\x0a]
+        0xffffffff81000042
+    [02:09:07.132480] [?]          nil           -            -                                      ffff949a8d639a00.0:kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d
+        ?
+    [02:09:07.132480] [?]          nil           -            -                                      ffff949a8d639a00.0:kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d
+    ");
+}
+
 #[test]
 fn a_cut_packet_has_no_ports() {
     for (proto, header) in [
@@ -277,7 +352,10 @@ fn a_cut_packet_has_no_ports() {
 /// Bytes of a record with a known kind, and often with a packet that makes sense.
 fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
     (
-        proptest::collection::vec(any::<u8>(), size_of::<RawVerdict>()),
+        proptest::collection::vec(
+            any::<u8>(),
+            size_of::<RawNat>() + size_of::<RawStack>(),
+        ),
         0..=KIND_NAT,
         proptest::option::of((
             proptest::sample::select(vec![IPV4, 0x86dd, 0x0806, 0x8100, 0x88cc, 0]),
@@ -288,7 +366,6 @@ fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(mut bytes, kind, packet)| {
             let mut raw = RawEvent::from_bytes(&bytes).expect("bytes enough");
             raw.kind = kind;
-            raw.flags &= !HAS_STACK;
             if let Some((ethertype, proto, captured)) = packet {
                 raw.protocol = if ethertype == 0 {
                     u16::from(proto)
@@ -330,6 +407,13 @@ proptest! {
             prop_assert_eq!(&line, &render(&mut Table::new(options(wide, color)), record));
             let line = render(&mut plain, record);
             let text = line.strip_suffix('\n').expect("a newline at the end");
+            let (text, frames) = text.split_once('\n').unwrap_or((text, ""));
+            prop_assert_eq!(frames.is_empty(), record.stack.is_none());
+            for frame in frames.lines() {
+                let words = frame.strip_prefix("    ").expect("indented").split(' ');
+                prop_assert!(matches!(words.clone().count(), 1..=2), "{}", frame);
+                prop_assert!(words.flat_map(str::bytes).all(|b| matches!(b, b'!'..=b'~')));
+            }
             prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{}", text);
             prop_assert_eq!(text.split_ascii_whitespace().count(), if wide { 12 } else { 6 });
             prop_assert!(!text.ends_with(' ') && !text.starts_with(' '));

@@ -12,14 +12,17 @@
 //! | queue, its number, accept if nobody listens | `QUEUE(3)`, `QUEUE(3,bypass)` |
 //! | any other return value               | `VERDICT(0x20001)`               |
 //! | chain of an unnamed hook             | `2.nat.hook7.ACCEPT`             |
+//! | drop: reason and place                | `kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d` |
+//! | reason without a name, of a subsystem | `DROP(reason1234)@…`, `DROP(OPENVSWITCH.reason7)@…` |
+//! | kernel without reasons: told by the place, or not known | `DROP(netfilter)@…`, `DROP(?)@…` |
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
 
-use super::{cell::escaped, conntrack, digits, packet};
+use super::{cell::escaped, conntrack, digits, packet, stack};
 use crate::{
     decode::errno_name,
-    event::{Action, Chain, Name, Verdict},
+    event::{Action, Chain, DropReason, Name, Verdict},
 };
 
 const RESET: &[u8] = b"\x1b[0m";
@@ -92,6 +95,17 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(b",was=");
             packet::push(before, out);
         }
+        Action::Drop {
+            function,
+            reason,
+            at,
+        } => {
+            escaped(function.as_bytes(), out);
+            out.push(b'.');
+            painted(DROP, color, out, |out| push_reason(reason, out));
+            out.push(b'@');
+            stack::push_place(at, out);
+        }
     }
 }
 
@@ -162,6 +176,29 @@ fn push_verdict(verdict: Verdict, out: &mut Vec<u8>) {
             out.push(b')');
         }
     }
+}
+
+fn push_reason(reason: DropReason<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"DROP(");
+    match reason {
+        DropReason::Named(name) => escaped(name.as_bytes(), out),
+        DropReason::Told(word) => out.extend_from_slice(word.as_bytes()),
+        DropReason::Unknown => out.push(b'?'),
+        DropReason::Number { subsystem, number } => {
+            let [low, high] = [number & 0xffff, number >> 16].map(u64::from);
+            if let Some(subsystem) = subsystem {
+                escaped(subsystem.as_bytes(), out);
+                out.push(b'.');
+            } else if high != 0 {
+                out.extend_from_slice(b"subsys");
+                digits::decimal(high, out);
+                out.push(b'.');
+            }
+            out.extend_from_slice(b"reason");
+            digits::decimal(low, out);
+        }
+    }
+    out.push(b')');
 }
 
 fn error(errno: Option<u16>, out: &mut Vec<u8>) {

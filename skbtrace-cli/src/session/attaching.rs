@@ -5,7 +5,10 @@ use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 use anyhow::{Result, anyhow, bail};
 use aya::maps::MapData;
 use skbtrace_common::{
-    config::{COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_COMM},
+    config::{
+        COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_CALL_STACK,
+        WANT_COMM, WANT_DROP_STACK,
+    },
     hooks::{HOOKS, Kind},
     layout::Layout,
 };
@@ -18,7 +21,7 @@ use crate::{
         object::{Loaded, MapName, Shape},
         sys,
     },
-    kernel::{features, layout::Types},
+    kernel::{drop_reasons::DropReasons, features, layout::Types},
     record::Record,
     settings::{self, Settings, Transport},
     stats::LiveCounters,
@@ -41,6 +44,8 @@ pub struct Engine {
     pub counters: LiveCounters,
     /// Where this kernel keeps its fields.
     pub layout: Layout,
+    /// What this kernel calls its reasons for drops; empty when drops are not listened to.
+    pub drop_reasons: DropReasons,
     /// Records that could not be understood.
     pub damaged: u64,
     switch: MapData,
@@ -49,7 +54,7 @@ pub struct Engine {
 impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
-        let types = Types::read(settings.btf.as_deref())?;
+        let types = Types::read_with(settings.btf.as_deref(), settings.wants_drops())?;
         let wanted = choose(settings, &types);
 
         sys::unlimit_locked_memory();
@@ -66,6 +71,7 @@ impl Engine {
         };
         let mut loaded = Loaded::new(OBJECT, &config, shape)?;
         let layout = types.layout;
+        let drop_reasons = types.drop_reasons.clone();
 
         let mut take = |name| loaded.take(name).ok_or_else(|| anyhow!("no map {name:?}"));
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
@@ -95,7 +101,12 @@ impl Engine {
         }
         report(&attached, &wanted, settings);
         if attached.hooks.iter().all(|hook| is_silent(&wanted, hook)) {
-            bail!("no hook could be attached; -v says why, and see `skbtrace check`");
+            let first = attached.skipped.first();
+            let why = first.map_or(String::new(), |skip| {
+                format!(" ({}: {})", HOOKS[skip.row].name, skip.reason)
+            });
+            link::detach_in_background(attached.links);
+            bail!("no hook could be attached{why}; -v names them all, and see `skbtrace check`");
         }
         Ok(Some(Self {
             hooks: attached.hooks,
@@ -103,6 +114,7 @@ impl Engine {
             reader,
             counters,
             layout,
+            drop_reasons,
             damaged: 0,
             switch,
         }))
@@ -173,9 +185,11 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(WANT_COMM, settings.wide);
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());
-    option(HAS_DROP_REASONS, types.has_drop_reasons);
+    option(HAS_DROP_REASONS, !types.drop_reasons.is_empty());
     config.cast_type = types.cast.map_or(0, |cast| cast.structure);
     config.follow_mask = settings.follow.map_or(0, |packets| packets.get() / 4 - 1);
+    option(WANT_DROP_STACK, settings.drop_stack);
+    option(WANT_CALL_STACK, settings.call_stack);
     config.active = settings.filter.active();
     config.filter = settings.filter;
     config.layout = types.layout;

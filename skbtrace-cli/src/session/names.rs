@@ -14,7 +14,8 @@ use skbtrace_common::{
 use super::attaching::Engine;
 use crate::{
     decode::Names,
-    kernel::{code::BridgeCode, netns},
+    event::Symbol,
+    kernel::{code::BridgeCode, drop_reasons::DropReasons, netns, symbols::addresses::Addresses},
 };
 
 /// The names of one run.
@@ -24,6 +25,8 @@ pub struct SessionNames {
     bridge: RefCell<Bridge>,
     netns: HashMap<u32, String>,
     layout: Layout,
+    addresses: Addresses,
+    drop_reasons: DropReasons,
 }
 
 impl SessionNames {
@@ -45,6 +48,8 @@ impl SessionNames {
             bridge: RefCell::default(),
             netns,
             layout: engine.layout,
+            addresses: Addresses::of_kernel(),
+            drop_reasons: engine.drop_reasons.clone(),
         }
     }
 }
@@ -89,5 +94,17 @@ impl Names for SessionNames {
 
     fn sock_layout(&self) -> &Layout {
         &self.layout
+    }
+
+    fn symbol(&self, address: u64) -> Option<Symbol<'_>> {
+        self.addresses.find(address)
+    }
+
+    fn drop_reason(&self, number: u32) -> Option<&str> {
+        self.drop_reasons.name(number)
+    }
+
+    fn drop_subsystem(&self, number: u32) -> Option<&str> {
+        self.drop_reasons.subsystem(number)
     }
 }

@@ -2,88 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
-
-/// Puts a section together.
-#[derive(Default)]
-struct Builder {
-    types: Vec<u8>,
-    strings: Vec<u8>,
-    base_strings: u32,
-}
-
-impl Builder {
-    fn new() -> Self {
-        Self {
-            strings: vec![0],
-            ..Self::default()
-        }
-    }
-
-    fn split(base: &Self) -> Self {
-        Self {
-            base_strings: u32::try_from(base.strings.len()).expect("small"),
-            ..Self::default()
-        }
-    }
-
-    fn string(&mut self, text: &str) -> u32 {
-        if text.is_empty() {
-            return 0;
-        }
-        let at = self.base_strings + u32::try_from(self.strings.len()).expect("small");
-        self.strings.extend_from_slice(text.as_bytes());
-        self.strings.push(0);
-        at
-    }
-
-    fn words(&mut self, words: &[u32]) {
-        for word in words {
-            self.types.extend_from_slice(&word.to_le_bytes());
-        }
-    }
-
-    fn simple(&mut self, kind: u32, name: &str, value: u32) {
-        let name = self.string(name);
-        self.words(&[name, kind << 24, value]);
-    }
-
-    fn int(&mut self, name: &str, size: u32) {
-        self.simple(INT, name, size);
-        self.words(&[size * 8]);
-    }
-
-    fn composite(&mut self, kind: u32, flag: bool, name: &str, members: &[(&str, u32, u32)]) {
-        let name = self.string(name);
-        let len = u32::try_from(members.len()).expect("few");
-        self.words(&[name, u32::from(flag) << 31 | kind << 24 | len, 64]);
-        for (member, type_id, offset) in members {
-            let member = self.string(member);
-            self.words(&[member, *type_id, *offset]);
-        }
-    }
-
-    fn prototype(&mut self, parameters: &[u32]) {
-        let len = u32::try_from(parameters.len()).expect("few");
-        self.words(&[0, FUNC_PROTO << 24 | len, 0]);
-        for parameter in parameters {
-            self.words(&[0, *parameter]);
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let len = |part: &[u8]| u32::try_from(part.len()).expect("small").to_le_bytes();
-        let mut bytes = vec![0x9f, 0xeb, 1, 0];
-        bytes.extend_from_slice(&24_u32.to_le_bytes());
-        bytes.extend_from_slice(&0_u32.to_le_bytes());
-        bytes.extend_from_slice(&len(&self.types));
-        bytes.extend_from_slice(&len(&self.types));
-        bytes.extend_from_slice(&len(&self.strings));
-        bytes.extend_from_slice(&self.types);
-        bytes.extend_from_slice(&self.strings);
-        bytes
-    }
-}
+use super::{testing::Builder, *};
 
 /// `sk_buff` with an anonymous union, a bitfield and a member of a structure type, and functions
 /// that take it.
@@ -110,15 +29,23 @@ fn kernel() -> Builder {
     b.simple(FUNC, "takes_pointer", 13); // 14
     b.prototype(&[1]); // 15
     b.simple(FUNC, "takes_none", 15); // 16
+    b.enumeration(false, "announced", &[]); // 17
+    b.enumeration(false, "announced", &[("ZERO", 0), ("HIGH", 0x3_0001)]); // 18
+    b.enumeration(true, "signed", &[("MINUS", -65536), ("ONE", 1)]); // 19
+    b.enumeration64("wide", &[("LONG", 1 << 40), ("MINUS", -1)]); // 20
     b
 }
 
-const WANTED: [&str; 5] = [
+const WANTED: [&str; 9] = [
     "sk_buff",
     "takes_second",
     "takes_pointer",
     "takes_none",
     "in_module",
+    "announced",
+    "signed",
+    "wide",
+    "LONG",
 ];
 
 fn parsed() -> Btf<'static> {
@@ -157,13 +84,66 @@ fn the_packet_is_found_among_the_arguments() {
     assert_eq!(btf.packet_argument("absent"), None);
 }
 
+fn constants(btf: &Btf<'_>, name: &str) -> Vec<(String, i64)> {
+    btf.constants(name)
+        .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value))
+        .collect()
+}
+
+fn named(constants: &[(&str, i64)]) -> Vec<(String, i64)> {
+    constants
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect()
+}
+
+#[test]
+fn constants_of_enums() {
+    let btf = parsed();
+    // The announcement without constants is passed over.
+    assert_eq!(
+        constants(&btf, "announced"),
+        named(&[("ZERO", 0), ("HIGH", 0x3_0001)])
+    );
+    assert_eq!(
+        constants(&btf, "signed"),
+        named(&[("MINUS", -65536), ("ONE", 1)])
+    );
+    assert_eq!(
+        constants(&btf, "wide"),
+        named(&[("LONG", 1 << 40), ("MINUS", -1)])
+    );
+    assert_eq!(constants(&btf, "sk_buff"), []);
+    assert_eq!(constants(&btf, "absent"), []);
+}
+
+#[test]
+fn a_module_has_enums_of_its_own_and_its_bases() {
+    let base_builder = kernel();
+    let base = Btf::parse(base_builder.bytes(), None, &WANTED).expect("sound BTF");
+    let mut module = Builder::split(&base_builder);
+    module.enumeration(false, "in_module", &[("FIRST", 7)]);
+    // Named by a string that the base has for something else.
+    let at = base_builder
+        .strings
+        .windows(6)
+        .position(|six| six == b"\0LONG\0")
+        .expect("a string of the base");
+    let shared = u32::try_from(at + 1).expect("small");
+    module.words(&[shared, ENUM << 24 | 1, 4, shared, 8]);
+    let module = Btf::parse(module.bytes(), Some(&base), &WANTED).expect("sound BTF");
+    assert_eq!(constants(&module, "in_module"), named(&[("FIRST", 7)]));
+    assert_eq!(constants(&module, "LONG"), named(&[("LONG", 8)]));
+    assert_eq!(constants(&module, "signed").len(), 2);
+}
+
 #[test]
 fn a_module_continues_its_base() {
     let base_builder = kernel();
     let base = Btf::parse(base_builder.bytes(), None, &WANTED).expect("sound BTF");
     let mut module = Builder::split(&base_builder);
-    module.prototype(&[1, 1, 7]); // 17
-    module.simple(FUNC, "in_module", 17); // 18
+    module.prototype(&[1, 1, 7]); // 21
+    module.simple(FUNC, "in_module", 21); // 22
     let module = Btf::parse(module.bytes(), Some(&base), &WANTED).expect("sound BTF");
     assert_eq!(
         module.packet_argument("in_module").map(|a| a.position),
@@ -238,6 +218,9 @@ proptest! {
             let _ = btf.member("sk_buff", "ns.inum");
             let _ = btf.packet_argument("takes_second");
             let _ = btf.packet_argument("takes_pointer");
+            for name in ["announced", "signed", "wide"] {
+                prop_assert!(btf.constants(name).count() <= 0xffff);
+            }
         }
     }
 
