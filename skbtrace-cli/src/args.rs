@@ -149,7 +149,8 @@ pub struct OutputArgs {
     /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
-    /// Add CPU, LEN, MARK, PID, COMM and the netns name
+    /// Add CPU, LEN, MARK, PID, COMM, the netns name, ID,
+    /// STAGE and LINK
     #[arg(long)]
     pub wide: bool,
     /// Print the stack under each drop (implies --drop)

@@ -15,6 +15,8 @@ use std::net::IpAddr;
 
 use skbtrace_common::record::SHORT_NAME;
 
+use crate::lineage::{PacketId, Place};
+
 /// One thing that happened to a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
@@ -22,6 +24,13 @@ pub struct Event<'a> {
     pub time_ns: u64,
     /// Address of the `sk_buff`; reused by the kernel within microseconds.
     pub skb: u64,
+    /// The packet's identity, which outlives its address; `None` when packets are not followed.
+    pub id: Option<PacketId>,
+    /// Identity of the packet that this one was made from; `None` when there is none known.
+    pub parent: Option<PacketId>,
+    /// The packet's number, once [`crate::lineage`] has given it; `None` before that, and when
+    /// packets are not followed.
+    pub lineage: Option<Place>,
     /// `skb->head`, the data that clones share; `None` when unread.
     pub head: Option<u64>,
     /// `skb->pkt_type` (`PACKET_*`, include/uapi/linux/if_packet.h); `None` when unread.

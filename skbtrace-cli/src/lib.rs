@@ -1,8 +1,8 @@
 //! The command `skbtrace`, as a library: from arguments to the printed path of a packet.
 //!
 //! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
-//! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`render`]
-//! writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
+//! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`lineage`]
+//! numbers its packet; [`render`] writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
 //! [`kernel::features`] know about bpf(2).
 
 pub mod args;
@@ -12,6 +12,7 @@ pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod kernel;
+pub mod lineage;
 pub mod record;
 pub mod render;
 pub mod session;

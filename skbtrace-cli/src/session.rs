@@ -5,6 +5,7 @@
 
 mod attaching;
 mod debug;
+mod machine;
 mod names;
 mod output;
 
@@ -27,6 +28,7 @@ use crate::{
     attach::link,
     decode::decode,
     kernel::features,
+    lineage::Lineage,
     record::Record,
     render::{Renderer, Table, TableOptions, TimeFormat, local_utc_offset},
     settings::{ColorChoice, Settings, TimeStyle},
@@ -78,6 +80,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
             color,
         }),
         names: SessionNames::new(&engine, settings.wide),
+        lineage: settings.wide.then(Lineage::new),
         output,
         text: Vec::with_capacity(1 << 16),
         left: settings.count,
@@ -206,6 +209,8 @@ async fn follow(
 struct Printer {
     renderer: Table,
     names: SessionNames,
+    /// Only when it is shown.
+    lineage: Option<Lineage>,
     output: Output,
     /// Lines not yet written.
     text: Vec<u8>,
@@ -224,6 +229,7 @@ impl Printer {
 
     /// Prints the events that happened until `due_ns`.
     fn print(&mut self, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
+        self.names.update();
         while self.left != Some(0)
             && let Some(record) = events.pop(due_ns)
         {
@@ -238,7 +244,10 @@ impl Printer {
     }
 
     fn line(&mut self, record: &Record) {
-        let event = decode(record, &self.names);
+        let mut event = decode(record, &self.names);
+        if let Some(lineage) = &mut self.lineage {
+            lineage.place(&mut event);
+        }
         self.renderer.line(&event, &self.names, &mut self.text);
         self.printed += 1;
         if let Some(left) = &mut self.left {

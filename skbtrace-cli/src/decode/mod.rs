@@ -35,6 +35,7 @@ use skbtrace_common::{
 
 use crate::{
     event::{Action, Device, Event, Packet, ShortName, Symbol, Vlans},
+    lineage::PacketId,
     record::{Extra, Record},
 };
 
@@ -54,6 +55,12 @@ pub trait Names {
     fn is_bridge_code(&self, address: u64) -> bool;
     /// Name of a network namespace, by inode number, if somebody gave it one.
     fn netns(&self, inode: u32) -> Option<&str>;
+    /// What an interface is (`veth@eth0.pod-a`), by netns and index, as any bytes; `None` when that
+    /// is not known, or not asked for.
+    fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
+        let _ = (netns, ifindex);
+        None
+    }
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
     /// The function that a code address is in.
@@ -92,6 +99,9 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
     Event {
         time_ns: raw.time_ns,
         skb: raw.skb,
+        id: PacketId::new(raw.packet_id),
+        parent: PacketId::new(raw.parent_id),
+        lineage: None,
         head: (!unread).then_some(raw.head),
         pkt_type: (!unread).then_some(raw.pkt_type),
         len: (!unread).then_some(raw.len),

@@ -60,6 +60,14 @@ impl Names for Machine {
             _ => None,
         }
     }
+    fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
+        match (netns, ifindex) {
+            (4_026_531_840, 4) => Some(b"bridge"),
+            (4_026_531_840, 7) => Some(b"veth@eth0.pod-a,port-of:cbr0"),
+            (4_026_532_281, 1) => Some(b"veth@a b.pod"),
+            _ => None,
+        }
+    }
     fn sock_layout(&self) -> &Layout {
         &self.layout
     }

@@ -1,9 +1,10 @@
-//! The running kernel: its types, code, network namespaces and abilities.
+//! The running kernel: its types, code, network namespaces, interfaces and abilities.
 
 pub mod btf;
 pub mod code;
 pub mod drop_reasons;
 pub mod features;
+pub mod interfaces;
 pub mod layout;
 pub mod netns;
 pub mod symbols;

@@ -5,6 +5,10 @@
 //! names exist only as files under `/run/netns`. A namespace without a name belongs to a process
 //! or an open file, so a number is taken as it is: whether it exists cannot be known for sure.
 
+mod known;
+
+pub use known::{Netns, enter, host_name, known};
+
 use std::{
     fmt, fs, io,
     os::{fd::AsRawFd, unix::fs::MetadataExt},
@@ -146,24 +150,6 @@ pub fn resolve(spec: &NetnsSpec) -> Result<u32, NetnsError> {
             inode(Path::new(&format!("/proc/{pid}/ns/net")))?.ok_or(NetnsError::NoProcess(*pid))
         }
     }
-}
-
-/// The named namespaces of this machine, as inode number and name; empty where there are none.
-#[must_use]
-pub fn names() -> Vec<(u32, String)> {
-    let mut names = Vec::<(u32, String)>::new();
-    for directory in DIRECTORIES {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            // A namespace that cannot be looked at simply has no name for us.
-            let Ok(Some(inode)) = inode(&entry.path()) else {
-                continue;
-            };
-            if names.iter().all(|(known, _)| *known != inode) {
-                names.push((inode, entry.file_name().to_string_lossy().into_owned()));
-            }
-        }
-    }
-    names
 }
 
 /// The namespace this process runs in.

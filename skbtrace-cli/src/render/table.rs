@@ -9,6 +9,9 @@
 //! | PKT_INFO   | `packet.rs`                                                                  |
 //! | TRACE_INFO | `SKB.PKTTYPE:` and `trace.rs`; the type is the kernel's number, `?` unknown  |
 //! | CPU, LEN, MARK, PID, COMM, NETNS_NAME | only when wide; mark in hexadecimal; unknown `?`, a netns without a name `-` |
+//! | ID         | only when wide: `#7`; `#7<#3` made from `#3`; `#7<#?` from one that is not known; `-` not followed |
+//! | STAGE      | only when wide: where on its way the packet is; `?` at a place the catalogue does not have |
+//! | LINK       | only when wide: what INTERFACE is; `-` when there is none, `?` when unknown  |
 //!
 //! Hand-written over cached cells, because printing is the larger part of what an event costs.
 //!
@@ -25,7 +28,9 @@ use super::{
 use crate::{
     decode::Names,
     event::{Action, Event, Packet},
+    lineage::{Parent, Place},
 };
+use skbtrace_common::hooks::HOOKS;
 
 /// The first line, as the article has it: there, too, the last column's rows begin one further.
 const HEADER: &[u8] = b"time              NETWORK_NS   INTERFACE     DEST_MAC     \
@@ -39,13 +44,16 @@ const PKT_INFO: usize = 38;
 /// Width of TRACE_INFO behind its colon, where columns follow.
 const TRACE: usize = 32;
 /// Columns that follow, and their widths.
-const WIDE: [(&str, usize); 6] = [
+const WIDE: [(&str, usize); 9] = [
     ("CPU", 3),
     ("LEN", 5),
     ("MARK", 10),
     ("PID", 7),
     ("COMM", 15),
-    ("NETNS_NAME", 0),
+    ("NETNS_NAME", 15),
+    ("ID", 9),
+    ("STAGE", 9),
+    ("LINK", 0),
 ];
 
 /// How the table is to look.
@@ -231,7 +239,7 @@ fn identity(event: &Event<'_>, out: &mut Vec<u8>) {
 
 /// Appends the further columns.
 fn wide(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
-    let [cpu, len, mark, pid, comm, netns] = WIDE.map(|(_, width)| width);
+    let [cpu, len, mark, pid, comm, netns, id, stage, link] = WIDE.map(|(_, width)| width);
     let number = |number: Option<u32>, out: &mut Vec<u8>| match number {
         Some(number) => digits::decimal(u64::from(number), out),
         None => out.push(b'?'),
@@ -254,7 +262,38 @@ fn wide(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
             None => out.push(b'?'),
         }
     });
+    column(id, out, |out| lineage(event.lineage, out));
+    column(stage, out, |out| {
+        let hook = HOOKS.get(usize::from(event.hook));
+        out.extend_from_slice(hook.map_or("?", |hook| hook.stage.name()).as_bytes());
+    });
+    column(link, out, |out| match (event.device, event.netns) {
+        (Some(device), Some(netns)) => {
+            escaped(names.link(netns, device.ifindex).unwrap_or(b""), out);
+        }
+        (Some(_), None) => out.push(b'?'),
+        (None, _) if event.unread => out.push(b'?'),
+        (None, _) => out.push(b'-'),
+    });
     trim_end(out);
+}
+
+/// Appends a packet's number and its parent's. Each is a word of its own to `grep -w`, so that
+/// `grep -w '#3'` finds the packet and what was made from it.
+fn lineage(place: Option<Place>, out: &mut Vec<u8>) {
+    let Some(Place { number, parent }) = place else {
+        return out.push(b'-');
+    };
+    out.push(b'#');
+    digits::decimal(number, out);
+    match parent {
+        Parent::None => {}
+        Parent::Number(parent) => {
+            out.extend_from_slice(b"<#");
+            digits::decimal(parent, out);
+        }
+        Parent::Forgotten => out.extend_from_slice(b"<#?"),
+    }
 }
 
 /// Appends a cell, padded to `width`, and a blank.

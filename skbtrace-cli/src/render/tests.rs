@@ -14,6 +14,7 @@ use crate::{
         decode,
         testing::{self, Machine},
     },
+    lineage::Lineage,
     record::Record,
 };
 
@@ -32,9 +33,15 @@ fn options(wide: bool, color: bool) -> TableOptions {
 }
 
 fn render(table: &mut Table, record: &Record) -> String {
+    render_placed(table, record, &mut Lineage::new())
+}
+
+fn render_placed(table: &mut Table, record: &Record, lineage: &mut Lineage) -> String {
     let machine = Machine::new();
     let mut out = Vec::new();
-    table.line(&decode(record, &machine), &machine, &mut out);
+    let mut event = decode(record, &machine);
+    lineage.place(&mut event);
+    table.line(&event, &machine, &mut out);
     String::from_utf8(out).expect("ASCII")
 }
 
@@ -68,6 +75,7 @@ fn scene() -> Vec<Record> {
         raw.mark = 0x4000;
         raw.pid = 1234;
         raw.comm[..6].copy_from_slice(b"nc -u\0");
+        raw.packet_id = 77;
         at += 22_000;
         raw
     };
@@ -140,16 +148,16 @@ fn the_article() {
 #[test]
 fn wide() {
     insta::assert_snapshot!(table(options(true, false), &scene()), @r"
-    time              NETWORK_NS   INTERFACE     DEST_MAC     PKT_INFO                              TRACE_INFO                                           CPU LEN   MARK       PID     COMM            NETNS_NAME
-    [02:09:17.132480] [4026532281] nil           -            U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:ip_output                        0   33    0x4000     1234    nc\x20-u        pod\x20a\\b
-    [02:09:17.132502] [4026532281] eth0          -            U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:__dev_queue_xmit                 0   33    0x4000     1234    nc\x20-u        pod\x20a\\b
-    [02:09:17.132524] [4026531840] vethdfe06191  2e74df86964b U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.3:br_handle_frame                  0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132546] [4026531840] cbr0          2e74df86964b U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:2.nat.PREROUTING.ACCEPT          0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132568] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:br_handle_frame_finish           0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132590] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:deliver_clone->ffff949a8d639400  0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132612] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:skb_clone->nil                   0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132634] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:1.filter.KUBE-FORWARD.DROP(EPERM) 0   33    0x4000     1234    nc\x20-u        -
-    [02:09:17.132656] [?]          ?             ?            -                                      ffff949a8d639a00.?:2.raw.OUTPUT.QUEUE(7)            0   ?     ?          1234    nc\x20-u        ?
+    time              NETWORK_NS   INTERFACE     DEST_MAC     PKT_INFO                              TRACE_INFO                                           CPU LEN   MARK       PID     COMM            NETNS_NAME      ID        STAGE     LINK
+    [02:09:17.132480] [4026532281] nil           -            U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:ip_output                        0   33    0x4000     1234    nc\x20-u        pod\x20a\\b     #1        route     -
+    [02:09:17.132502] [4026532281] eth0          -            U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:__dev_queue_xmit                 0   33    0x4000     1234    nc\x20-u        pod\x20a\\b     #1        driver    ?
+    [02:09:17.132524] [4026531840] vethdfe06191  2e74df86964b U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.3:br_handle_frame                  0   33    0x4000     1234    nc\x20-u        -               #1        bridge    veth@eth0.pod-a,port-of:cbr0
+    [02:09:17.132546] [4026531840] cbr0          2e74df86964b U:172.18.0.15:40547->172.18.253.6:9999 ffff949a8d639a00.0:2.nat.PREROUTING.ACCEPT          0   33    0x4000     1234    nc\x20-u        -               #1        driver    bridge
+    [02:09:17.132568] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:br_handle_frame_finish           0   33    0x4000     1234    nc\x20-u        -               #1        bridge    veth@eth0.pod-a,port-of:cbr0
+    [02:09:17.132590] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:deliver_clone->ffff949a8d639400  0   33    0x4000     1234    nc\x20-u        -               #1        bridge    veth@eth0.pod-a,port-of:cbr0
+    [02:09:17.132612] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:skb_clone->nil                   0   33    0x4000     1234    nc\x20-u        -               #1        bridge    veth@eth0.pod-a,port-of:cbr0
+    [02:09:17.132634] [4026531840] vethdfe06191  0a475ebb26b0 U:172.18.0.15:40547->172.18.0.12:9999  ffff949a8d639a00.0:1.filter.KUBE-FORWARD.DROP(EPERM) 0   33    0x4000     1234    nc\x20-u        -               #1        driver    veth@eth0.pod-a,port-of:cbr0
+    [02:09:17.132656] [?]          ?             ?            -                                      ffff949a8d639a00.?:2.raw.OUTPUT.QUEUE(7)            0   ?     ?          1234    nc\x20-u        ?               #1        driver    ?
     ");
 }
 
@@ -243,7 +251,7 @@ fn names_are_escaped() {
     let record = testing::verdict_over(raw, 2, 9, 3, b"x\ny", &[b'c'; 64], 0x0004_d000);
     let line = render(&mut Table::new(options(true, false)), &record);
     let cells: Vec<_> = line.split_ascii_whitespace().collect();
-    assert_eq!(cells.len(), 12);
+    assert_eq!(cells.len(), 15);
     assert_eq!(cells[2], r"a\x20b\x1b\\\xff");
     let long = "c".repeat(64);
     assert_eq!(
@@ -251,6 +259,49 @@ fn names_are_escaped() {
         format!(r"ffff949a8d639a00.0:2.x\x0ay.{long}~.VERDICT(0x4d000)")
     );
     assert_eq!(cells[11], r"pod\x20a\\b");
+    assert_eq!(cells[14], r"veth@a\x20b.pod");
+}
+
+/// The further columns of a hop at `function`, from ID on.
+fn wide_end(lineage: &mut Lineage, packet: (u64, u64), function: &str) -> String {
+    let mut raw = testing::on(testing::blank(), NODE, 4, b"cbr0");
+    (raw.packet_id, raw.parent_id) = packet;
+    raw.hook = testing::row(function);
+    let record = testing::parse(raw.as_bytes());
+    let line = render_placed(&mut Table::new(options(true, false)), &record, lineage);
+    let cells: Vec<_> = line.split_ascii_whitespace().skip(12).collect();
+    cells.join(" ")
+}
+
+#[test]
+fn identity_stage_and_link() {
+    let mut lineage = Lineage::new();
+    let mut of = |packet, function| wide_end(&mut lineage, packet, function);
+    assert_eq!(of((90, 0), "br_handle_frame"), "#1 bridge bridge");
+    assert_eq!(of((91, 90), "ip_rcv"), "#2<#1 local-in bridge");
+    assert_eq!(of((92, 55), "ip_rcv"), "#3<#? local-in bridge");
+    assert_eq!(of((91, 90), "__dev_queue_xmit"), "#2<#1 driver bridge");
+    assert_eq!(of((0, 0), "__dev_queue_xmit"), "- driver bridge");
+}
+
+#[test]
+fn what_is_not_known_of_a_place_or_an_interface() {
+    let mut raw = testing::on(testing::blank(), NODE, 99, b"gone0");
+    raw.hook = u16::MAX;
+    let line = |raw: RawEvent| {
+        let record = testing::parse(raw.as_bytes());
+        let line = render(&mut Table::new(options(true, false)), &record);
+        let cells: Vec<_> = line.split_ascii_whitespace().skip(13).collect();
+        cells.join(" ")
+    };
+    assert_eq!(line(raw), "? ?");
+    raw.flags &= !HAS_NETNS;
+    raw.ifindex = 4;
+    assert_eq!(line(raw), "? ?", "an index alone says nothing");
+    assert_eq!(line(testing::blank()), "driver -");
+    let mut gone = testing::blank();
+    (gone.flags, gone.head) = (GONE, 0);
+    assert_eq!(line(gone), "driver ?");
 }
 
 /// The lines of drops: the bytes after the colon.
@@ -349,6 +400,9 @@ fn a_cut_packet_has_no_ports() {
     }
 }
 
+/// A verdict and a stack.
+const LONGEST: usize = size_of::<RawVerdict>() + size_of::<RawStack>();
+
 /// Bytes of a record with a known kind, and often with a packet that makes sense.
 fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
     (
@@ -415,7 +469,7 @@ proptest! {
                 prop_assert!(words.flat_map(str::bytes).all(|b| matches!(b, b'!'..=b'~')));
             }
             prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{}", text);
-            prop_assert_eq!(text.split_ascii_whitespace().count(), if wide { 12 } else { 6 });
+            prop_assert_eq!(text.split_ascii_whitespace().count(), if wide { 15 } else { 6 });
             prop_assert!(!text.ends_with(' ') && !text.starts_with(' '));
         }
     }

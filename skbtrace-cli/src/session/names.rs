@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -11,11 +10,11 @@ use skbtrace_common::{
     layout::Layout,
 };
 
-use super::attaching::Engine;
+use super::{attaching::Engine, machine::Machine};
 use crate::{
     decode::Names,
     event::Symbol,
-    kernel::{code::BridgeCode, drop_reasons::DropReasons, netns, symbols::addresses::Addresses},
+    kernel::{code::BridgeCode, drop_reasons::DropReasons, symbols::addresses::Addresses},
 };
 
 /// The names of one run.
@@ -23,33 +22,37 @@ pub struct SessionNames {
     /// By row of the catalogue.
     hooks: Vec<&'static str>,
     bridge: RefCell<Bridge>,
-    netns: HashMap<u32, String>,
+    /// Only when it is shown.
+    machine: Option<Machine>,
     layout: Layout,
     addresses: Addresses,
     drop_reasons: DropReasons,
 }
 
 impl SessionNames {
-    /// The names of what is attached; those of network namespaces only when they are shown.
-    pub fn new(engine: &Engine, with_netns: bool) -> Self {
+    /// The names of what is attached; of network namespaces and interfaces only when `wide`.
+    pub fn new(engine: &Engine, wide: bool) -> Self {
         let mut hooks: Vec<_> = HOOKS.iter().map(|hook| hook.name).collect();
         for hooked in &engine.hooks {
             if HOOKS[hooked.row].kind == Kind::Hop {
                 hooks[hooked.row] = hooked.site.display_name();
             }
         }
-        let netns = if with_netns {
-            netns::names().into_iter().collect()
-        } else {
-            HashMap::new()
-        };
         Self {
             hooks,
             bridge: RefCell::default(),
-            netns,
+            machine: wide.then(Machine::look),
             layout: engine.layout,
             addresses: Addresses::of_kernel(),
             drop_reasons: engine.drop_reasons.clone(),
+        }
+    }
+
+    /// Takes over what was learnt of the machine meanwhile; to be called between two lines, for
+    /// none of them waits for it.
+    pub fn update(&mut self) {
+        if let Some(machine) = &mut self.machine {
+            machine.update();
         }
     }
 }
@@ -89,7 +92,11 @@ impl Names for SessionNames {
     }
 
     fn netns(&self, inode: u32) -> Option<&str> {
-        self.netns.get(&inode).map(String::as_str)
+        self.machine.as_ref()?.netns(inode)
+    }
+
+    fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
+        self.machine.as_ref()?.link(netns, ifindex)
     }
 
     fn sock_layout(&self) -> &Layout {

@@ -1,0 +1,220 @@
+//! Route netlink: the questions that are asked in one network namespace, and reading the answers.
+//!
+//! The socket and the walk over messages and attributes are the crates'. Of an interface's some
+//! sixty attributes eight matter here; the others are stepped over, so that one that is new or
+//! odd on some kernel does not cost the interface.
+//!
+//! **Invariant:** no bytes make reading fail or panic: what cannot be read is left out.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsRawFd as _, RawFd},
+};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlaBuffer, NlasIterator};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::Interface;
+
+/// Attributes of interfaces and namespaces (include/uapi/linux/if_link.h, net_namespace.h), and
+/// what else the messages need.
+mod number {
+    pub const IFLA_VLAN_ID: u16 = 1;
+    pub const IFLA_VXLAN_ID: u16 = 1;
+    pub const IFLA_GENEVE_ID: u16 = 1;
+    pub const IFLA_TUN_TYPE: u16 = 3;
+    pub const NETNSA_NSID: u16 = 1;
+    pub const NETNSA_FD: u16 = 3;
+    /// `struct ifinfomsg`, bytes.
+    pub const IFINFOMSG: usize = 16;
+    /// `struct rtgenmsg`, bytes, padded as attributes begin.
+    pub const RTGENMSG: usize = 4;
+    pub const HEADER: usize = 16;
+}
+
+/// `IFLA_TUN_TYPE` of a tap (include/uapi/linux/if_tun.h).
+pub const IFF_TAP: u32 = 2;
+
+/// More than any message: the kernel makes them 32 KiB at most (netlink_dump() in
+/// net/netlink/af_netlink.c).
+const ROOM: usize = 1 << 16;
+
+/// A socket in the network namespace that the thread was in when it was opened.
+pub struct Route {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Route {
+    /// Opens it.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// The interfaces of this netns, by index.
+    pub fn interfaces(&mut self) -> io::Result<HashMap<u32, Interface>> {
+        let mut body = vec![0; number::IFINFOMSG];
+        // Counters are most of what would come otherwise.
+        let filter = libc::RTEXT_FILTER_SKIP_STATS;
+        body.extend(attribute(libc::IFLA_EXT_MASK, filter.to_ne_bytes()));
+        self.send(libc::RTM_GETLINK, NLM_F_DUMP, &body)?;
+        let mut found = HashMap::new();
+        let mut bytes = Vec::with_capacity(ROOM);
+        loop {
+            bytes.clear();
+            self.socket.recv(&mut bytes, 0)?;
+            for (kind, payload) in messages(&bytes) {
+                match i32::from(kind) {
+                    libc::NLMSG_DONE => return Ok(found),
+                    libc::NLMSG_ERROR => return Err(io::ErrorKind::Unsupported.into()),
+                    _ => {}
+                }
+                if kind == libc::RTM_NEWLINK
+                    && let Some(interface) = interface(payload)
+                {
+                    found.insert(interface.index, interface);
+                }
+            }
+        }
+    }
+
+    /// The number by which this netns knows another one; `None` when it has none for it.
+    pub fn number_of(&mut self, other: &File) -> io::Result<Option<i32>> {
+        let mut body = vec![0; number::RTGENMSG];
+        let descriptor: RawFd = other.as_raw_fd();
+        body.extend(attribute(number::NETNSA_FD, descriptor.to_ne_bytes()));
+        self.send(libc::RTM_GETNSID, 0, &body)?;
+        let mut bytes = Vec::with_capacity(ROOM);
+        self.socket.recv(&mut bytes, 0)?;
+        Ok(messages(&bytes)
+            .into_iter()
+            .find(|(kind, _)| *kind == libc::RTM_NEWNSID)
+            .and_then(|(_, payload)| nsid(payload)))
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        self.sequence += 1;
+        let length = number::HEADER + body.len();
+        let mut bytes = vec![0; length];
+        let mut message = NetlinkBuffer::new(&mut bytes);
+        message.set_length(u32::try_from(length).unwrap_or(u32::MAX));
+        message.set_message_type(kind);
+        message.set_flags(NLM_F_REQUEST | flags);
+        message.set_sequence_number(self.sequence);
+        message.payload_mut().copy_from_slice(body);
+        self.socket.send(&bytes, 0).map(|_| ())
+    }
+}
+
+/// An attribute of four bytes.
+fn attribute(kind: u16, value: [u8; 4]) -> [u8; 8] {
+    let [length, kind] = [8_u16, kind].map(u16::to_ne_bytes);
+    let [a, b, c, d] = value;
+    [length[0], length[1], kind[0], kind[1], a, b, c, d]
+}
+
+/// The messages in what one read brought: type and payload.
+fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+    let mut found = Vec::new();
+    while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
+        let Some(payload) = bytes.get(number::HEADER..length) else {
+            break;
+        };
+        found.push((message.message_type(), payload));
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    }
+    found
+}
+
+/// The attributes in `bytes` as far as they can be read, each handed to `take`.
+fn attributes(bytes: &[u8], mut take: impl FnMut(u16, &[u8])) {
+    for attribute in NlasIterator::new(bytes).map_while(Result::ok) {
+        take(attribute.kind(), NlaBuffer::value(&attribute));
+    }
+}
+
+/// The interface that a message is about; `None` when it has no index or no name.
+pub fn interface(payload: &[u8]) -> Option<Interface> {
+    let (header, rest) = payload.split_at_checked(number::IFINFOMSG)?;
+    let mut found = Interface {
+        // struct ifinfomsg: family, padding, type, index, flags, change.
+        hardware: u16::from_ne_bytes(header.get(2..4)?.try_into().ok()?),
+        index: number(header.get(4..8)?)?,
+        ..Interface::default()
+    };
+    attributes(rest, |kind, value| match kind {
+        libc::IFLA_IFNAME => found.name = text(value),
+        libc::IFLA_LINK => found.lower = number(value).filter(|index| *index != 0),
+        libc::IFLA_LINK_NETNSID => found.lower_nsid = number(value).map(u32::cast_signed),
+        libc::IFLA_MASTER => found.master = number(value).filter(|index| *index != 0),
+        libc::IFLA_LINKINFO => link_info(value, &mut found),
+        _ => {}
+    });
+    (found.index != 0 && !found.name.is_empty()).then_some(found)
+}
+
+fn link_info(bytes: &[u8], found: &mut Interface) {
+    attributes(bytes, |kind, value| {
+        if kind == libc::IFLA_INFO_KIND {
+            found.kind = text(value);
+        }
+    });
+    let wanted = match &*found.kind {
+        b"vxlan" => number::IFLA_VXLAN_ID,
+        b"geneve" => number::IFLA_GENEVE_ID,
+        b"vlan" => number::IFLA_VLAN_ID,
+        b"tun" => number::IFLA_TUN_TYPE,
+        _ => return,
+    };
+    attributes(bytes, |kind, value| {
+        if kind == libc::IFLA_INFO_DATA {
+            attributes(value, |kind, value| {
+                if kind == wanted {
+                    found.number = number(value);
+                }
+            });
+        }
+    });
+}
+
+/// The number that a message gives; `None` for NETNSA_NSID_NOT_ASSIGNED, -1.
+pub fn nsid(payload: &[u8]) -> Option<i32> {
+    let mut found = None;
+    attributes(payload.get(number::RTGENMSG..)?, |kind, value| {
+        if kind == number::NETNSA_NSID {
+            found = number(value).map(u32::cast_signed);
+        }
+    });
+    found.filter(|nsid| *nsid >= 0)
+}
+
+/// A number of one, two or four bytes, in the machine's byte order.
+fn number(bytes: &[u8]) -> Option<u32> {
+    match *bytes {
+        [byte] => Some(u32::from(byte)),
+        [a, b] => Some(u32::from(u16::from_ne_bytes([a, b]))),
+        [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d])),
+        _ => None,
+    }
+}
+
+/// A text up to its terminating zero.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    bytes
+        .get(..end.unwrap_or(bytes.len()))
+        .unwrap_or(bytes)
+        .to_vec()
+}
+
+#[cfg(test)]
+mod tests;

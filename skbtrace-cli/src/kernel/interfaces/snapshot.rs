@@ -1,0 +1,113 @@
+//! What was found in one look at the whole machine: network namespaces by name, and their
+//! interfaces.
+//!
+//! **Invariant:** looking never fails: a netns that may not be entered has a name and no
+//! interfaces.
+
+use std::{collections::HashMap, io};
+
+use super::{Listing, netlink::Route, text};
+use crate::kernel::netns::{self, Netns};
+
+/// Names of network namespaces, and texts for interfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By inode number.
+    netns: HashMap<u32, String>,
+    /// By inode number and index.
+    links: HashMap<(u32, u32), Vec<u8>>,
+}
+
+impl Snapshot {
+    /// What a network namespace is called.
+    #[must_use]
+    pub fn netns(&self, inode: u32) -> Option<&str> {
+        self.netns.get(&inode).map(String::as_str)
+    }
+
+    /// What an interface is; any bytes.
+    #[must_use]
+    pub fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
+        self.links.get(&(netns, ifindex)).map(Vec::as_slice)
+    }
+
+    fn of(all: &HashMap<u32, Listing>) -> Self {
+        let links = all.iter().flat_map(|(inode, netns)| {
+            let interfaces = netns.interfaces.values();
+            interfaces.map(|interface| ((*inode, interface.index), text(interface, netns, all)))
+        });
+        let named = |(inode, netns): (&u32, &Listing)| Some((*inode, netns.name.clone()?));
+        Self {
+            links: links.collect(),
+            netns: all.iter().filter_map(named).collect(),
+        }
+    }
+}
+
+/// What looks.
+#[derive(Debug)]
+pub struct Reader {
+    /// Our own host name.
+    host: String,
+}
+
+impl Reader {
+    /// A reader for the host that this thread is on.
+    #[must_use]
+    pub fn new() -> Self {
+        let host = netns::host_name();
+        Self { host }
+    }
+
+    /// Looks. Leaves the calling thread in any network and UTS namespace, so it should be a thread
+    /// that does nothing else; it may look again.
+    #[must_use]
+    pub fn read(&self) -> Snapshot {
+        let known = netns::known();
+        let mut all = HashMap::new();
+        for netns in &known {
+            let mut listing = read(netns, &known).unwrap_or_default();
+            listing.name = netns.call(&self.host);
+            all.insert(netns.inode, listing);
+        }
+        Snapshot::of(&all)
+    }
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn read(netns: &Netns, known: &[Netns]) -> io::Result<Listing> {
+    netns::enter(&netns.open()?, libc::CLONE_NEWNET)?;
+    let mut route = Route::open()?;
+    let interfaces = route.interfaces()?;
+    let mut unknown: Vec<i32> = interfaces
+        .values()
+        .filter_map(|interface| interface.lower_nsid)
+        .filter(|nsid| *nsid >= 0)
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    let mut neighbours = HashMap::new();
+    // Asked of one after the other, until all are found: a pod's only neighbour is mostly the
+    // node, which is the first.
+    for other in known {
+        if unknown.is_empty() {
+            break;
+        }
+        if let Ok(file) = other.open()
+            && let Ok(Some(nsid)) = route.number_of(&file)
+        {
+            unknown.retain(|wanted| *wanted != nsid);
+            neighbours.insert(nsid, other.inode);
+        }
+    }
+    Ok(Listing {
+        name: None,
+        interfaces,
+        neighbours,
+    })
+}
