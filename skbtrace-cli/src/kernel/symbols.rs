@@ -60,7 +60,7 @@ impl Symbols {
         )
     }
 
-    fn parse(
+    pub(crate) fn parse(
         names: &HashSet<&str>,
         kallsyms: &str,
         traceable: Option<&str>,
