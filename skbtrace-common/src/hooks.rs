@@ -5,72 +5,20 @@
 //! attached is taken. Presence decides, never the version number. Facts about versions are for
 //! 5.10, 6.1, 6.12 and 7.2 as Debian builds them, unless a comment says otherwise.
 //!
-//! A new hook is one row of [`HOOKS`]. A new set is one constant, one entry of [`SETS`] and its
-//! rows.
+//! A new hook is one row of [`HOOKS`], in the file of its area. A new set is one constant, one entry
+//! of [`SETS`] and its rows.
 
 mod binding;
+mod build;
 mod catalogue;
+mod sets;
 
 pub use binding::Binding;
 pub use catalogue::HOOKS;
-
-/// A set of hooks, chosen on the command line by its name as an option.
-#[derive(Clone, Copy, Debug)]
-pub struct Set {
-    /// Bit in [`Hook::sets`].
-    pub bit: u32,
-    /// Name of the option (`--route`) and for `--set`.
-    pub name: &'static str,
-    /// What it shows, for the help.
-    pub help: &'static str,
-}
-
-/// The path through device, bridge, IPv4 and IPv6.
-pub const ROUTE: u32 = 1 << 0;
-/// Verdicts of netfilter tables.
-pub const IPTABLE: u32 = 1 << 1;
-/// Drops with their reasons.
-pub const DROP: u32 = 1 << 2;
-/// Copies, pieces, merges and the end of packets.
-pub const LIFE: u32 = 1 << 3;
-/// Connection tracking.
-pub const CONNTRACK: u32 = 1 << 4;
-/// Address translation.
-pub const NAT: u32 = 1 << 5;
-
-/// All sets; the first is the default.
-pub const SETS: &[Set] = &[
-    Set {
-        bit: ROUTE,
-        name: "route",
-        help: "the path through device, bridge, IPv4 and IPv6, from socket to socket (default)",
-    },
-    Set {
-        bit: IPTABLE,
-        name: "iptable",
-        help: "verdicts of the iptables, nftables and ebtables tables",
-    },
-    Set {
-        bit: DROP,
-        name: "drop",
-        help: "drops, with the reason and the place in the code",
-    },
-    Set {
-        bit: LIFE,
-        name: "life",
-        help: "copies, pieces, merges and the end of packets",
-    },
-    Set {
-        bit: CONNTRACK,
-        name: "conntrack",
-        help: "connection tracking: state, status and both tuples",
-    },
-    Set {
-        bit: NAT,
-        name: "nat",
-        help: "address translation: the packet before and after",
-    },
-];
+pub use sets::{
+    BRIDGE, CONNTRACK, DROP, IPTABLE, IPVS, LIFE, NAT, NEIGH, NETFILTER, NFT, QDISC, ROUTE, SETS,
+    SOCKET, Set, TAP, TC, TUNNEL, XFRM,
+};
 
 /// Where on its way through the stack a packet is when a hook sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +57,8 @@ pub enum Stage {
     Xfrm,
     /// Where packet sockets (tcpdump) see it.
     Tap,
+    /// Copied, cut up, put together, or given a new buffer.
+    Copy,
     /// Freed.
     Free,
 }
@@ -135,6 +85,7 @@ impl Stage {
             Self::Tunnel => "tunnel",
             Self::Xfrm => "xfrm",
             Self::Tap => "tap",
+            Self::Copy => "copy",
             Self::Free => "free",
         }
     }
@@ -243,6 +194,27 @@ pub enum Kind {
     Free,
 }
 
+impl Kind {
+    /// The kind's name as printed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hop => "hop",
+            Self::Clone => "clone",
+            Self::Verdict(_) => "verdict",
+            Self::Conntrack => "conntrack",
+            Self::Nat => "nat",
+            Self::Drop => "drop",
+            Self::Segments => "segments",
+            Self::Fragments => "fragments",
+            Self::Morph => "morph",
+            Self::Merge => "merge",
+            Self::Head => "head",
+            Self::Free => "free",
+        }
+    }
+}
+
 /// A row of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
@@ -280,138 +252,5 @@ impl Site {
     }
 }
 
-const fn at(symbol: &'static str, arg: Arg) -> Site {
-    Site {
-        symbol,
-        arg,
-        state: 0,
-        table: 0,
-        tracepoint: false,
-    }
-}
-
-const fn tracepoint(name: &'static str, arg: Arg) -> Site {
-    Site {
-        tracepoint: true,
-        ..at(name, arg)
-    }
-}
-
-const fn with_other(symbol: &'static str, arg: Arg, other: u8) -> Site {
-    Site {
-        table: other,
-        ..at(symbol, arg)
-    }
-}
-
-const fn table(symbol: &'static str, arg: Arg, state: u8, table: u8) -> Site {
-    Site {
-        symbol,
-        arg,
-        state,
-        table,
-        tracepoint: false,
-    }
-}
-
-const fn hop(name: &'static str, stage: Stage, sites: &'static [Site]) -> Hook {
-    Hook {
-        name,
-        sets: ROUTE,
-        stage,
-        kind: Kind::Hop,
-        layer3: Layer3::Any,
-        layer4: Layer4::Any,
-        bare: false,
-        follows: false,
-        module: None,
-        sites,
-    }
-}
-
-impl Hook {
-    const fn v4(mut self) -> Self {
-        self.layer3 = Layer3::V4;
-        self
-    }
-    const fn v6(mut self) -> Self {
-        self.layer3 = Layer3::V6;
-        self
-    }
-    const fn arp(mut self) -> Self {
-        self.layer3 = Layer3::Arp;
-        self
-    }
-    const fn only(mut self, layer4: Layer4) -> Self {
-        self.layer4 = layer4;
-        self
-    }
-    const fn bare(mut self) -> Self {
-        self.bare = true;
-        self
-    }
-    const fn follows(mut self) -> Self {
-        self.follows = true;
-        self
-    }
-    const fn module(mut self, module: &'static str) -> Self {
-        self.module = Some(module);
-        self
-    }
-    const fn kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
-        self
-    }
-    const fn sets(mut self, sets: u32) -> Self {
-        self.sets = sets;
-        self
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{Arg::*, Stage::Socket, *};
-
-    #[test]
-    fn a_binding_says_what_it_was_made_of() {
-        const HOOK: Hook = hop("f", Socket, &[]);
-        let site = table("f", NftPktinfo(1), 0, 2);
-        let nft = HOOK.kind(Kind::Verdict(TableKind::Nft)).v6();
-        let binding = Binding::new(42, &nft, &site);
-        assert_eq!(binding.layer3(), Layer3::V6 as u8);
-        assert!(!binding.is_bare());
-        assert_eq!(binding.hook(), 42);
-        assert_eq!(binding.position(), 1);
-        assert!(binding.is_pktinfo());
-        assert!(!binding.is_pointer());
-        assert_eq!((binding.state(), binding.table()), (0, 2));
-        assert_eq!(binding.table_kind(), TableKind::Nft as u8);
-
-        let binding = Binding::new(u16::MAX, &HOOK.bare(), &at("f", SkbPtr(5)));
-        assert_eq!(binding.layer3(), Layer3::Any as u8);
-        assert!(binding.is_bare());
-        assert_eq!((binding.hook(), binding.position()), (u16::MAX, 5));
-        assert!(binding.is_pointer());
-        assert!(!binding.is_pktinfo());
-        assert_ne!(binding.0, Binding::PLACEHOLDER);
-    }
-
-    #[test]
-    fn names_are_unique_and_sets_are_known() {
-        for (row, hook) in HOOKS.iter().enumerate() {
-            assert!(!hook.sites.is_empty(), "{}", hook.name);
-            let known = SETS.iter().fold(0, |bits, set| bits | set.bit);
-            assert!(hook.sets != 0 && hook.sets & !known == 0, "{}", hook.name);
-            assert!(
-                HOOKS[..row].iter().all(|other| other.name != hook.name),
-                "{} stands twice",
-                hook.name
-            );
-        }
-    }
-
-    #[test]
-    fn the_compilers_suffix_is_not_shown() {
-        assert_eq!(at("f.constprop.0.isra.1", Skb(1)).display_name(), "f");
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! One option for each set of hooks in the catalogue, which clap's derive cannot write: it knows
 //! only what stands in the source.
+//!
+//! `--set` takes the same names as a list, and [`ALL`] for every set there is.
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, builder::PossibleValuesParser,
@@ -9,18 +11,33 @@ use skbtrace_common::hooks::{DROP, SETS};
 /// The option that prints the stacks of drops, and so chooses their set.
 pub const DROP_STACK: &str = "dropstack";
 
+/// Stands for all sets in a list of names.
+const ALL: &str = "all";
+
+/// The option that takes a list of names.
+const LIST: &str = "set";
+
 /// The chosen sets: bits of [`SETS`], the first set when none was named or implied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets(pub u32);
 
 impl Args for Sets {
     fn augment_args(command: Command) -> Command {
-        command.args(SETS.iter().map(|set| {
+        let options = SETS.iter().map(|set| {
             Arg::new(set.name)
                 .long(set.name)
                 .help(sentence(set.help))
                 .action(ArgAction::SetTrue)
-        }))
+        });
+        let list = Arg::new(LIST)
+            .long(LIST)
+            .value_name("SET")
+            .help("The same as a list: drop,nat; all for every set")
+            .value_delimiter(',')
+            .value_parser(named())
+            .hide_possible_values(true)
+            .action(ArgAction::Append);
+        command.args(options).arg(list)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -30,12 +47,18 @@ impl Args for Sets {
 
 impl FromArgMatches for Sets {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let named = SETS.iter().filter(|set| matches.get_flag(set.name));
-        let mut bits = named.fold(0, |bits, set| bits | set.bit);
-        if let Ok(Some(true)) = matches.try_get_one::<bool>(DROP_STACK) {
-            bits |= DROP;
-        }
-        Ok(Self(if bits == 0 { default_bits() } else { bits }))
+        let options = SETS.iter().filter(|set| matches.get_flag(set.name));
+        let listed = matches.get_many::<String>(LIST).unwrap_or_default();
+        let chosen = listed
+            .map(|name| bits_of(name))
+            .chain(options.map(|set| set.bit))
+            .fold(0, |bits, more| bits | more);
+        let implied = match matches.try_get_one::<bool>(DROP_STACK) {
+            Ok(Some(true)) => DROP,
+            _ => 0,
+        };
+        let chosen = chosen | implied;
+        Ok(Self(if chosen == 0 { default_bits() } else { chosen }))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -44,15 +67,22 @@ impl FromArgMatches for Sets {
     }
 }
 
-/// Accepts the names of sets.
+/// Accepts the names of sets, and `all`.
 pub fn named() -> PossibleValuesParser {
-    PossibleValuesParser::new(SETS.iter().map(|set| set.name))
+    PossibleValuesParser::new(SETS.iter().map(|set| set.name).chain([ALL]))
 }
 
 /// The bits of the named sets; all when none is named.
 pub fn bits(names: &[String]) -> u32 {
+    if names.is_empty() {
+        return bits_of(ALL);
+    }
+    names.iter().fold(0, |bits, name| bits | bits_of(name))
+}
+
+fn bits_of(name: &str) -> u32 {
     SETS.iter()
-        .filter(|set| names.is_empty() || names.iter().any(|name| name == set.name))
+        .filter(|set| name == ALL || name == set.name)
         .fold(0, |bits, set| bits | set.bit)
 }
 

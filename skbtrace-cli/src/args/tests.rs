@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use skbtrace_common::hooks::{DROP, IPTABLE, ROUTE, SETS};
+use skbtrace_common::hooks::{DROP, IPTABLE, NAT, ROUTE, SETS};
 
 use super::*;
 
@@ -59,6 +59,7 @@ fn help_of_the_subcommands() {
 fn every_set_is_an_option() {
     for set in SETS {
         assert_eq!(sets(&format!("--{}", set.name)), set.bit);
+        assert_eq!(sets(&format!("--set {}", set.name)), set.bit);
         assert_eq!(sets(&format!("hooks --set {}", set.name)), set.bit);
     }
     assert_eq!(sets(""), ROUTE, "the default");
@@ -70,8 +71,14 @@ fn every_set_is_an_option() {
         ROUTE,
         "a stack under whatever there is"
     );
+    assert_eq!(
+        sets("--drop --set nat,route --set iptable"),
+        DROP | NAT | ROUTE | IPTABLE
+    );
     let every = SETS.iter().fold(0, |bits, set| bits | set.bit);
     assert_eq!(sets("hooks"), every);
+    assert_eq!(sets("hooks --set all"), every);
+    assert_eq!(sets("--set all"), every);
     assert_eq!(sets("hooks --set route,iptable"), ROUTE | IPTABLE);
 }
 

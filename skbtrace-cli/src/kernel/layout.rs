@@ -199,6 +199,11 @@ impl Types {
             if !symbols.insert(site.symbol) || unreadable {
                 continue;
             }
+            if site.tracepoint {
+                // A function of the same name may take its packet elsewhere (qdisc_drop).
+                tried.push(*site);
+                continue;
+            }
             let described = self.arguments.get(site.display_name());
             let fitting = alternatives().find(|other| described.is_some_and(|d| fits(other, *d)));
             match (fitting, described) {
@@ -362,8 +367,6 @@ fn has_module_btf() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skbtrace_common::hooks::Kind;
-
     use super::*;
 
     fn types(described: &[(&str, u8, bool)], has_module_btf: bool) -> Types {
@@ -444,13 +447,20 @@ mod tests {
     }
 
     #[test]
-    fn every_symbol_of_every_hop_is_tried() {
+    fn a_tracepoint_is_not_taken_for_a_function() {
+        let types = types(&[("qdisc_drop", 1, false)], true);
+        assert_eq!(sites(&types, "qdisc_drop"), [("qdisc_drop", Arg::Skb(4))]);
+    }
+
+    #[test]
+    fn every_symbol_with_one_order_of_arguments_is_tried() {
         let types = types(&[], true);
         for hook in HOOKS {
-            if matches!(hook.kind, Kind::Verdict(_)) {
+            let symbols: BTreeSet<_> = hook.sites.iter().map(|s| s.symbol).collect();
+            let unreadable = |site: &Site| matches!(site.arg, Arg::NftPktinfo(_));
+            if symbols.len() < hook.sites.len() || hook.sites.iter().any(unreadable) {
                 continue;
             }
-            let symbols: BTreeSet<_> = hook.sites.iter().map(|s| s.symbol).collect();
             let tried: BTreeSet<_> = types.sites(hook.sites).iter().map(|s| s.symbol).collect();
             assert_eq!(symbols, tried, "{}", hook.name);
         }

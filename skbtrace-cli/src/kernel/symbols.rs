@@ -63,7 +63,7 @@ impl Symbols {
         )
     }
 
-    fn parse(
+    pub(crate) fn parse(
         names: &HashSet<&str>,
         kallsyms: &str,
         traceable: Option<&str>,

@@ -401,15 +401,12 @@ fn a_cut_packet_has_no_ports() {
 }
 
 /// A verdict and a stack.
-const LONGEST: usize = size_of::<RawVerdict>() + size_of::<RawStack>();
+const LONGEST: usize = size_of::<RawNat>() + size_of::<RawStack>();
 
 /// Bytes of a record with a known kind, and often with a packet that makes sense.
 fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
     (
-        proptest::collection::vec(
-            any::<u8>(),
-            size_of::<RawNat>() + size_of::<RawStack>(),
-        ),
+        proptest::collection::vec(any::<u8>(), LONGEST),
         0..=KIND_NAT,
         proptest::option::of((
             proptest::sample::select(vec![IPV4, 0x86dd, 0x0806, 0x8100, 0x88cc, 0]),

@@ -1,0 +1,87 @@
+//! From the socket down: transport, routing, output, and the neighbour's address.
+
+use crate::hooks::{
+    Arg::Skb,
+    Hook,
+    Layer4::{Icmp6, Tcp},
+    NEIGH, NETFILTER, SOCKET,
+    Stage::{LocalOut, Neighbour, Route, Socket},
+    build::{function, hop, tracepoint},
+};
+
+pub(super) const ROWS: &[Hook] = &[
+    // ---- sockets --------------------------------------------------------------------------
+    // The TCP header is not there yet, nor is any other: the tuple is read from the socket.
+    function!("__tcp_transmit_skb", Socket, Skb(2))
+        .sets(SOCKET)
+        .only(Tcp)
+        .bare(),
+    // Arguments (sk, skb), on 7.2 also the error (include/trace/events/tcp.h).
+    hop(
+        "tcp_retransmit_skb",
+        Socket,
+        &[tracepoint("tcp_retransmit_skb", Skb(2))],
+    )
+    .sets(SOCKET)
+    .only(Tcp)
+    .bare(),
+    // Not udp_send_skb and udp_v6_send_skb, one step before: they fill in the UDP header, so at
+    // their entry the ports are whatever the buffer held (all four kernels).
+    function!("ip_send_skb", Socket, Skb(2)).v4(),
+    function!("ip6_send_skb", Socket, Skb(1)).v6(),
+    // TCP's packets have no network header yet; the tuple is read from the socket.
+    function!("__ip_queue_xmit", Socket, Skb(2)).v4().bare(),
+    function!("ip6_xmit", Socket, Skb(2)).v6().bare(),
+    // A SYN-ACK; no IP header yet.
+    function!("ip_build_and_send_pkt", Socket, Skb(1))
+        .sets(SOCKET)
+        .v4()
+        .bare(),
+    // ip_local_out is inlined into its callers but for TCP (all four kernels).
+    function!("__ip_local_out", LocalOut, Skb(3)).v4(),
+    function!("__ip6_local_out", LocalOut, Skb(3)).v6(),
+    function!("arp_xmit", LocalOut, Skb(1)).arp(),
+    // The ICMPv6 header is there, the IPv6 header comes in it (net/ipv6/ndisc.c).
+    function!("ndisc_send_skb", LocalOut, Skb(1))
+        .sets(NEIGH)
+        .v6()
+        .only(Icmp6)
+        .bare(),
+    // ---- routing and output ---------------------------------------------------------------
+    function!("ip_forward", Route, Skb(1)).v4(),
+    // After the hook FORWARD.
+    function!("ip_forward_finish", Route, Skb(3))
+        .sets(NETFILTER)
+        .v4(),
+    // ip6_forward_finish cannot be traced on any kernel (an out-of-line static inline).
+    function!("ip6_forward", Route, Skb(1)).v6(),
+    function!("ip_output", Route, Skb(3)).v4(),
+    function!("ip_mc_output", Route, Skb(3)).v4(),
+    function!("ip_finish_output", Route, Skb(3)).v4(),
+    function!("ip_do_fragment", Route, Skb(3)).v4(),
+    function!("ip6_output", Route, Skb(3)).v6(),
+    function!("ip6_finish_output", Route, Skb(3)).v6(),
+    function!("ip6_fragment", Route, Skb(3)).v6(),
+    // ---- the neighbour's address ----------------------------------------------------------
+    // Here the neighbour is looked up. One whose address is known and cached with the whole MAC
+    // header (neigh_hh_output, inlined here) takes the packet to __dev_queue_xmit at once, past
+    // the functions that follow.
+    function!("ip_finish_output2", Neighbour, Skb(3))
+        .sets(NEIGH)
+        .v4(),
+    function!("ip6_finish_output2", Neighbour, Skb(3))
+        .sets(NEIGH)
+        .v6(),
+    function!("neigh_resolve_output", Neighbour, Skb(2)).sets(NEIGH),
+    // The packet waits for an answer. Called without a packet, too.
+    function!("__neigh_event_send", Neighbour, Skb(2)).sets(NEIGH),
+    // The packet is the one that waits, or none: the request itself comes to arp_xmit.
+    function!("arp_solicit", Neighbour, Skb(2)).sets(NEIGH),
+    // Likewise; the solicitation comes to ndisc_send_skb.
+    function!("ndisc_solicit", Neighbour, Skb(2)).sets(NEIGH),
+    function!("neigh_connected_output", Neighbour, Skb(2)).sets(NEIGH),
+    // Devices without MAC addresses, such as tun and most tunnels.
+    function!("neigh_direct_output", Neighbour, Skb(2)).sets(NEIGH),
+    // The MAC header is written. All Ethernet devices, but for cached headers (above).
+    function!("eth_header", Neighbour, Skb(1)).sets(NEIGH),
+];
