@@ -92,7 +92,10 @@ impl Constant {
     /// The field of `size` bytes at `offset` of [`Config`].
     #[must_use]
     pub const fn field(offset: usize, size: usize) -> u64 {
-        assert!(offset < 1 << 16 && size <= 8, "a small field near the start");
+        assert!(
+            offset < 1 << 16 && size <= 8,
+            "a small field near the start"
+        );
         Self::FIELD | (size as u64) << 16 | offset as u64
     }
 

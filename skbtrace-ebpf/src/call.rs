@@ -91,8 +91,7 @@ impl Call {
     fn ask_for_argument(self, position: u64) -> u64 {
         let mut value = MaybeUninit::<u64>::uninit();
         // SAFETY: writes eight bytes on success.
-        let result =
-            unsafe { bpf_get_func_arg(self.0, position as u32 - 1, value.as_mut_ptr()) };
+        let result = unsafe { bpf_get_func_arg(self.0, position as u32 - 1, value.as_mut_ptr()) };
         if result != 0 {
             return 0;
         }

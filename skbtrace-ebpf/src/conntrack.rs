@@ -1,7 +1,7 @@
 //! Connection tracking: what the kernel knows of a packet's connection, and what translation did.
 
-use skbtrace_common::{
-    record::{BODY, KIND_CONNTRACK, KIND_NAT, LEAD, RawConntrack, RawEvent, RawNat, RawTuple},
+use skbtrace_common::record::{
+    BODY, KIND_CONNTRACK, KIND_NAT, LEAD, RawConntrack, RawEvent, RawNat, RawTuple,
 };
 
 use crate::{
@@ -28,7 +28,13 @@ pub fn emit_entry(call: Call, returned: &Returned) {
         // SAFETY: a field of the record.
         let event = unsafe { &raw mut (*record).event };
         verdict::packet(event, returned);
-        begin(call, event, KIND_CONNTRACK, returned.skb(), returned.identity());
+        begin(
+            call,
+            event,
+            KIND_CONNTRACK,
+            returned.skb(),
+            returned.identity(),
+        );
         set!(event, verdict, returned.value as u32);
         let (pf, hooknum) = verdict::state(event, returned.state());
         set!(record, pf, pf);
@@ -50,8 +56,16 @@ pub fn emit_entry(call: Call, returned: &Returned) {
         set!(record, entry, entry);
         let status = read::<u32>(entry + offset!(conn_status)).unwrap_or(0);
         set!(record, status, status);
-        set!(record, mark, optional::<u32>(entry, offset!(conn_mark)).unwrap_or(0));
-        set!(record, zone, optional::<u16>(entry, offset!(conn_zone)).unwrap_or(0));
+        set!(
+            record,
+            mark,
+            optional::<u32>(entry, offset!(conn_mark)).unwrap_or(0)
+        );
+        set!(
+            record,
+            zone,
+            optional::<u16>(entry, offset!(conn_zone)).unwrap_or(0)
+        );
         let first = entry + offset!(conn_tuplehash) + offset!(hash_tuple);
         // SAFETY: two tuples, each of its size.
         unsafe {
@@ -66,7 +80,11 @@ pub fn emit_entry(call: Call, returned: &Returned) {
 /// A member that some kernels are built without.
 #[inline(always)]
 fn optional<T: Copy>(address: u64, offset: u64) -> Option<T> {
-    if has(offset) { read::<T>(address + offset) } else { None }
+    if has(offset) {
+        read::<T>(address + offset)
+    } else {
+        None
+    }
 }
 
 /// A packet's addresses have been translated.
@@ -90,7 +108,11 @@ pub fn emit_translation(call: Call, returned: &Returned) {
         // SAFETY: fields of the record, and of the event that the call was remembered with.
         let (captured, protocol) = unsafe {
             let to = (&raw mut (*record).before).cast::<u8>();
-            copy(to, (LEAD + BODY) as u32, (&raw const (*before).packet) as u64);
+            copy(
+                to,
+                (LEAD + BODY) as u32,
+                (&raw const (*before).packet) as u64,
+            );
             (
                 (&raw const (*before).captured).read(),
                 (&raw const (*before).protocol).read(),

@@ -160,7 +160,12 @@ fn add_stack<T: Plain>(call: Call, record: *mut T) {
     unsafe {
         let stack = record.add(1).cast::<RawStack>();
         let frames = (&raw mut (*stack).frames).cast::<c_void>();
-        let size = bpf_get_stack(call.as_ptr(), frames, size_of_val(&(*stack).frames) as u32, 0);
+        let size = bpf_get_stack(
+            call.as_ptr(),
+            frames,
+            size_of_val(&(*stack).frames) as u32,
+            0,
+        );
         (&raw mut (*stack).size).write_volatile(size);
         let flags = &raw mut (*record.cast::<RawEvent>()).flags;
         flags.write_volatile(flags.read_volatile() | HAS_STACK);

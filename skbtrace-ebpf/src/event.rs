@@ -3,11 +3,9 @@
 //! A record lies in the ring buffer while it is written, so every field is written, in any order,
 //! and nothing is zeroed first.
 
-use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
-        generated::bpf_get_current_comm,
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+    generated::bpf_get_current_comm,
 };
 use skbtrace_common::{
     config::{HAS_DROP_REASONS, WANT_COMM},

@@ -10,9 +10,7 @@ mod facts;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use skbtrace_common::{
-    config::{IFACE, MARK, MAX_VALUES, NETNS, PACKET, PID},
-};
+use skbtrace_common::config::{IFACE, MARK, MAX_VALUES, NETNS, PACKET, PID};
 
 use self::facts::accepts_packet;
 use crate::{config, kernel::copy_16, offset, skb::Skb};

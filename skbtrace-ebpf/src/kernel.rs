@@ -104,7 +104,13 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     }
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the buffer is of the type.
-    if !unsafe { copy(value.as_mut_ptr().cast::<u8>(), size_of::<T>() as u32, address) } {
+    if !unsafe {
+        copy(
+            value.as_mut_ptr().cast::<u8>(),
+            size_of::<T>() as u32,
+            address,
+        )
+    } {
         return None;
     }
     // SAFETY: the helper filled it.

@@ -46,7 +46,13 @@ impl Headers {
         };
         let layer3 = binding.layer3();
         if binding.is_bare() && headers.network == 0 {
-            headers.protocol = 0;
+            if headers.protocol != 0 && skb.sk() == 0 {
+                // Just received: the device's driver has set the protocol and left the network
+                // header to be set by __netif_receive_skb_core.
+                headers.network = skb.data();
+            } else {
+                headers.protocol = 0;
+            }
         } else if layer3 == Layer3::V4 as u8 {
             headers.protocol = IPV4;
         } else if layer3 == Layer3::V6 as u8 {

@@ -94,7 +94,8 @@ impl Skb {
             return false;
         };
         self.address = address;
-        true
+        // A few functions are called without a packet.
+        address != 0
     }
 
     /// Reads the header positions.

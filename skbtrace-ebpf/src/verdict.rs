@@ -27,7 +27,13 @@ pub fn emit(call: Call, returned: &Returned) {
         // SAFETY: a field of the record.
         let event = unsafe { &raw mut (*record).event };
         packet(event, returned);
-        begin(call, event, KIND_VERDICT, returned.skb(), returned.identity());
+        begin(
+            call,
+            event,
+            KIND_VERDICT,
+            returned.skb(),
+            returned.identity(),
+        );
         set!(event, verdict, returned.value as u32);
         let (pf, hooknum) = state(event, returned.state());
         set!(record, pf, pf);

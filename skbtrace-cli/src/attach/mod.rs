@@ -150,9 +150,7 @@ impl<'a> Attacher<'a> {
         nesting: bool,
     ) -> Self {
         let by_fentry = match choice {
-            Choice::Auto => {
-                nesting && (count <= MOST_TRAMPOLINES || !types.has_module_btf)
-            }
+            Choice::Auto => nesting && (count <= MOST_TRAMPOLINES || !types.has_module_btf),
             Choice::Prefer(backend) => nesting && backend == Backend::Fentry,
         };
         // Where fentry is not for so many, kprobe.multi is next; only where there is neither,
@@ -161,7 +159,11 @@ impl<'a> Attacher<'a> {
             Choice::Auto => true,
             Choice::Prefer(backend) => backend == Backend::KprobeMulti,
         };
-        let resolver = if by_multi { Resolver::new(loaded) } else { None };
+        let resolver = if by_multi {
+            Resolver::new(loaded)
+        } else {
+            None
+        };
         Self {
             kprobes: Kprobes::new(),
             trampolines: by_fentry.then(|| Trampolines::new(types)),
@@ -200,8 +202,7 @@ impl<'a> Attacher<'a> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let (links, refused) =
-                multi::attach(self.loaded, program, Binding(binding), &targets);
+            let (links, refused) = multi::attach(self.loaded, program, Binding(binding), &targets);
             let refused: Vec<usize> = refused.iter().map(|(target, _)| target.index).collect();
             self.attached.links.extend(links);
             for target in targets {

@@ -117,11 +117,7 @@ const BUCKET: u32 = 4 * 3 * 8;
 
 impl Loaded {
     /// Takes the object apart, writes the configuration into it and creates its maps.
-    pub fn new(
-        bytes: &[u8],
-        config: &Config,
-        shape: Shape,
-    ) -> Result<Self, ObjectError> {
+    pub fn new(bytes: &[u8], config: &Config, shape: Shape) -> Result<Self, ObjectError> {
         let Shape { buffer, debug, .. } = shape;
         let damaged = |error: &dyn std::fmt::Display| ObjectError::Damaged(error.to_string());
         let mut object = Object::parse(bytes).map_err(|e| damaged(&e))?;
@@ -318,8 +314,8 @@ fn replace(instructions: &mut [bpf_insn], new: impl Fn(u64) -> Option<u64>) {
         if first.code != LOAD_IMMEDIATE_64 || first.src_reg() != 0 {
             continue;
         }
-        let number = u64::from(first.imm.cast_unsigned())
-            | u64::from(second.imm.cast_unsigned()) << 32;
+        let number =
+            u64::from(first.imm.cast_unsigned()) | u64::from(second.imm.cast_unsigned()) << 32;
         if let Some(value) = new(number) {
             (instructions[at - 1].imm, instructions[at].imm) = halves(value);
         }

@@ -13,8 +13,7 @@ use std::{
 
 use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info,
-    bpf_prog_type,
-    perf_event_attr,
+    bpf_prog_type, perf_event_attr,
 };
 
 /// `_IO('$', 0)` and `_IOW('$', 8, __u32)` of `include/uapi/linux/perf_event.h`.
@@ -193,16 +192,14 @@ pub fn kernel_btf_objects() -> Vec<(String, OwnedFd)> {
     let mut id = 0;
     loop {
         let mut attr = zeroed_attr();
-        // SAFETY: the variant that BPF_BTF_GET_NEXT_ID reads.
-        unsafe { attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id };
+        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
         if bpf(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr).is_err() {
             return objects;
         }
         // SAFETY: the variant just used; the kernel writes back the next id.
         id = unsafe { attr.__bindgen_anon_6.next_id };
         let mut attr = zeroed_attr();
-        // SAFETY: the variant that BPF_BTF_GET_FD_BY_ID reads.
-        unsafe { attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id };
+        attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
         // It may have gone since.
         let Ok(object) = bpf_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) else {
             continue;
@@ -233,17 +230,17 @@ pub fn wait_for_running_programs() {
 /// ends when `work` is done; the caller need not wait for it. What could not be forked is done
 /// here.
 pub fn in_background(work: impl FnOnce()) {
-    // SAFETY: this process has one thread (the runtime is single-threaded, workers are joined), so
-    // the child may do anything.
+    // SAFETY: other threads are not in the child; what they may have locked is the allocator, which
+    // libc puts right, and nothing that `work` needs.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: take no pointers, and the path is a string.
-            unsafe {
-                libc::setsid();
-                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-                for stream in 0..3 {
-                    libc::dup2(null, stream);
-                }
+            // SAFETY: takes no pointer.
+            unsafe { libc::setsid() };
+            // SAFETY: the path is a string.
+            let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+            for stream in 0..3 {
+                // SAFETY: takes descriptors by value.
+                unsafe { libc::dup2(null, stream) };
             }
             work();
             // SAFETY: ends the child, without what the parent has registered for its own end.

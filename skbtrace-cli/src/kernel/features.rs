@@ -112,7 +112,7 @@ pub fn kprobe_multi() -> io::Result<()> {
 
 /// Attaches a program to a function's entry by fentry; `btf_id` is [`COMMON`]'s.
 pub fn fentry(btf_id: u32) -> io::Result<()> {
-    let program = empty(ProgramKind::fentry(btf_id))?;
+    let program = empty(ProgramKind::fentry(btf_id, None))?;
     sys::attach_tracing(program.as_fd()).map(drop)
 }
 

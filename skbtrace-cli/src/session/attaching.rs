@@ -170,7 +170,9 @@ fn choice(backend: settings::Backend) -> Choice {
 }
 
 fn is_silent(wanted: &[Wanted], hooked: &Hooked) -> bool {
-    wanted.iter().any(|wanted| wanted.row == hooked.row && wanted.silent)
+    wanted
+        .iter()
+        .any(|wanted| wanted.row == hooked.row && wanted.silent)
 }
 
 fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Config {
@@ -232,11 +234,7 @@ fn report(attached: &Attached, wanted: &[Wanted], settings: &Settings) {
         return;
     }
     for hooked in shown {
-        tell!(
-            "skbtrace: attached {} by {}",
-            hooked.site.symbol,
-            hooked.by
-        );
+        tell!("skbtrace: attached {} by {}", hooked.site.symbol, hooked.by);
     }
     for hooked in silent {
         tell!(
