@@ -188,8 +188,6 @@ pub enum Kind {
     Morph,
     /// The packet is merged into the other one.
     Merge,
-    /// The packet gets a new buffer; it stays the same.
-    Head,
     /// The packet is gone: its address may be another's from here on.
     Free,
 }
@@ -209,7 +207,6 @@ impl Kind {
             Self::Fragments => "fragments",
             Self::Morph => "morph",
             Self::Merge => "merge",
-            Self::Head => "head",
             Self::Free => "free",
         }
     }

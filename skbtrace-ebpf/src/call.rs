@@ -87,6 +87,13 @@ impl Call {
         }
     }
 
+    /// The other packet of a function that has two, or the one that it returned where returns have
+    /// arguments (then the position is one behind the last).
+    #[inline(always)]
+    pub fn other(self) -> u64 {
+        forget_type(self.argument(binding().table()))
+    }
+
     #[inline(always)]
     fn ask_for_argument(self, position: u64) -> u64 {
         let mut value = MaybeUninit::<u64>::uninit();

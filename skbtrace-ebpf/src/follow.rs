@@ -146,14 +146,6 @@ pub fn begin(skb: u64, parent: u64) -> Identity {
     identity
 }
 
-/// Goes on following a packet that has been forgotten though it lives on.
-#[inline(always)]
-pub fn keep(skb: u64, identity: Identity) {
-    if !knows(skb) {
-        remember(skb, identity);
-    }
-}
-
 #[inline(always)]
 fn remember(skb: u64, identity: Identity) {
     let bucket = bucket(skb);

@@ -1,7 +1,7 @@
 //! Lineage: packets that are made from packets.
 //!
 //! A copy, a piece or a merged packet is followed as soon as there is one, with its parent beside
-//! it. A packet that only gets a new buffer stays who it is.
+//! it. A packet that only gets a new buffer stays who it is, since it keeps its `sk_buff`.
 
 use crate::{
     call::Call,
@@ -18,19 +18,47 @@ const PIECES: usize = 64;
 /// A copying function has returned; a negative pointer is an error (`ERR_PTR`).
 #[inline(always)]
 pub fn copied(call: Call, returned: &Returned, copy: u64) {
-    if follow::is_on() && (copy as i64) < -4095 {
-        follow::begin(copy, returned.id());
+    if follow::is_on() {
+        begin(copy, returned.id());
     }
     if !binding().is_silent() {
         event::clone(call, returned, copy);
     }
 }
 
+/// A packet was made of one that is followed.
+#[inline(always)]
+pub fn made(skb: &Skb, copy: u64) {
+    begin(copy, skb.identity.id);
+}
+
+/// A list of packets likewise.
+#[inline(always)]
+pub fn made_list(skb: &Skb, first: u64) {
+    if is_packet(first) {
+        begin_list(first, skb.identity.id);
+    }
+}
+
+#[inline(always)]
+fn begin(skb: u64, parent: u64) {
+    if is_packet(skb) {
+        follow::begin(skb, parent);
+    }
+}
+
+/// Whether what a function returned is a packet: none, and an error (`ERR_PTR`), are not negative
+/// enough.
+#[inline(always)]
+fn is_packet(returned: u64) -> bool {
+    (returned as i64) < -4095
+}
+
 /// A segmenting function has returned the first of a list of pieces.
 #[inline(always)]
 pub fn segmented(call: Call, returned: &Returned) {
     // On an error, and when nothing had to be cut, there is no list.
-    if (returned.value as i64) < -4095 {
+    if is_packet(returned.value) && follow::is_on() {
         begin_list(returned.value, returned.id());
     }
     if !binding().is_silent() {
@@ -75,10 +103,4 @@ pub fn merged(skb: &Skb, other: u64) {
     if !follow::knows(other) {
         follow::begin(other, skb.identity.id);
     }
-}
-
-/// A packet has its new buffer.
-#[inline(always)]
-pub fn moved(returned: &Returned) {
-    follow::keep(returned.skb(), returned.identity());
 }

@@ -90,12 +90,12 @@ pub fn merged(ctx: ProbeContext) -> u32 {
     let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
     if is_followed(call, &mut skb) {
-        lineage::merged(&skb, call::forget_type(call.argument(binding().table())));
+        lineage::merged(&skb, call.other());
     }
     0
 }
 
-/// The entry of a function that copies a packet, or gives it a new buffer.
+/// The entry of a function that copies a packet.
 #[kprobe]
 pub fn copy_enter(ctx: ProbeContext) -> u32 {
     let call = Call::new(ctx.as_ptr());
@@ -144,13 +144,25 @@ pub fn segments_exit(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// The return of a function that gives a packet a new buffer.
-#[kretprobe]
-pub fn head_exit(ctx: RetProbeContext) -> u32 {
+/// The return of a function that copied a packet, where the return still has the arguments
+/// (fexit) and no event is wanted.
+#[kprobe]
+pub fn copied(ctx: ProbeContext) -> u32 {
     let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        lineage::moved(&returned);
-        returned.forget();
+    let mut skb = Skb::new();
+    if is_followed(call, &mut skb) {
+        lineage::made(&skb, call.other());
+    }
+    0
+}
+
+/// Likewise of a function that cut a packet up.
+#[kprobe]
+pub fn segmented(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if is_followed(call, &mut skb) {
+        lineage::made_list(&skb, call.other());
     }
     0
 }

@@ -1,11 +1,15 @@
-//! fentry: a program at a function's entry through a trampoline, the cheapest hit there is.
+//! fentry and fexit: a program at a function's entry or return through a trampoline, the cheapest
+//! hit there is.
 //!
 //! Needs the function's description in BTF, the kernel's or its module's. The program's packet is
 //! then known to the verifier to be one, so its fields can be read without a helper.
 
-use std::{collections::HashMap, os::fd::AsFd as _, os::fd::OwnedFd};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
-use skbtrace_common::hooks::{Arg, Binding, Site};
+use skbtrace_common::hooks::{Arg, Binding, Kind, Site};
 
 use super::{
     link::Link,
@@ -13,6 +17,9 @@ use super::{
     sys::{self, ProgramKind},
 };
 use crate::kernel::layout::{FunctionId, Types};
+
+/// The last position that the kernel side reads.
+const LAST: u8 = 6;
 
 /// What is needed for programs of this kind.
 pub struct Trampolines {
@@ -53,6 +60,46 @@ impl Trampolines {
         site: &Site,
         binding: Binding,
     ) -> Result<Link, String> {
+        let (function, btf) = self.find(site)?;
+        let mut binding = binding.with_arguments();
+        if !self.has_cast && matches!(site.arg, Arg::Skb(_)) {
+            binding = binding.with_direct_loads();
+        }
+        link(
+            loaded,
+            program,
+            ProgramKind::fentry(function.id, btf),
+            binding,
+        )
+    }
+
+    /// Attaches a program to a function's return, where it finds the arguments and what was
+    /// returned. `bind` makes the binding of a site.
+    pub fn attach_return(
+        &self,
+        loaded: &Loaded,
+        program: &'static str,
+        site: &Site,
+        kind: Kind,
+        bind: impl Fn(&Site) -> Binding,
+    ) -> Result<Link, String> {
+        let (function, btf) = self.find(site)?;
+        let mut site = *site;
+        if kind != Kind::Morph {
+            // What was returned stands behind the arguments.
+            site.table = Some(function.arguments.saturating_add(1))
+                .filter(|position| *position <= LAST)
+                .ok_or("too many arguments")?;
+        }
+        link(
+            loaded,
+            program,
+            ProgramKind::fexit(function.id, btf),
+            bind(&site).with_arguments(),
+        )
+    }
+
+    fn find(&self, site: &Site) -> Result<(&FunctionId, Option<BorrowedFd<'_>>), String> {
         let function = self
             .functions
             .get(site.symbol)
@@ -64,15 +111,19 @@ impl Trampolines {
                 Some(btf.as_fd())
             }
         };
-        let mut binding = binding.with_arguments();
-        if !self.has_cast && matches!(site.arg, Arg::Skb(_)) {
-            binding = binding.with_direct_loads();
-        }
-        let kind = ProgramKind::fentry(function.id, btf);
-        let program = loaded
-            .load(program, kind, binding)
-            .map_err(|error| error.to_string())?;
-        let link = sys::attach_tracing(program.as_fd()).map_err(|error| error.to_string())?;
-        Ok(Link::new(link, program))
+        Ok((function, btf))
     }
+}
+
+fn link(
+    loaded: &Loaded,
+    program: &'static str,
+    kind: ProgramKind<'_>,
+    binding: Binding,
+) -> Result<Link, String> {
+    let program = loaded
+        .load(program, kind, binding)
+        .map_err(|error| error.to_string())?;
+    let link = sys::attach_tracing(program.as_fd()).map_err(|error| error.to_string())?;
+    Ok(Link::new(link, program))
 }

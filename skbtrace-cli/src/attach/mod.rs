@@ -8,6 +8,7 @@ pub mod kprobe;
 pub mod link;
 mod multi;
 pub mod object;
+mod specialise;
 pub mod sys;
 
 use std::{
@@ -39,6 +40,8 @@ pub enum Backend {
     KprobeMulti,
     /// A breakpoint or ftrace call at one function.
     Kprobe,
+    /// A trampoline at the function's return.
+    Fexit,
     /// A kprobe at the entry and one at the return.
     KprobePair,
     /// A place that the kernel's authors marked.
@@ -49,6 +52,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
             Self::KprobeMulti => "kprobe.multi",
             Self::Kprobe => "kprobe",
             Self::KprobePair => "kprobe and kretprobe",
@@ -119,7 +123,6 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Clone => ("copy_enter", Some("copy_exit")),
         Kind::Morph => ("copy_enter", Some("morph_exit")),
         Kind::Segments => ("copy_enter", Some("segments_exit")),
-        Kind::Head => ("copy_enter", Some("head_exit")),
         Kind::Verdict(_) => ("table_enter", Some("table_exit")),
         Kind::Conntrack => ("table_enter", Some("conntrack_exit")),
         Kind::Nat => ("table_enter", Some("nat_exit")),
@@ -131,6 +134,8 @@ pub struct Attacher<'a> {
     loaded: &'a Loaded,
     kprobes: Result<Kprobes, NoKprobes>,
     trampolines: Option<Trampolines>,
+    /// Whether every hook that can be is to be attached by them, or only returns.
+    by_fentry: bool,
     resolver: Option<Resolver>,
     attached: Attached,
 }
@@ -149,16 +154,18 @@ impl<'a> Attacher<'a> {
         count: usize,
         nesting: bool,
     ) -> Self {
-        let by_fentry = match choice {
-            Choice::Auto => nesting && (count <= MOST_TRAMPOLINES || !types.has_module_btf),
-            Choice::Prefer(backend) => nesting && backend == Backend::Fentry,
-        };
+        let by_fentry = nesting
+            && match choice {
+                Choice::Auto => count <= MOST_TRAMPOLINES || !types.has_module_btf,
+                Choice::Prefer(backend) => backend == Backend::Fentry,
+            };
         // Where fentry is not for so many, kprobe.multi is next; only where there is neither,
         // or neither is wanted, are they kprobes, one by one.
         let by_multi = match choice {
-            Choice::Auto => true,
+            Choice::Auto => !by_fentry,
             Choice::Prefer(backend) => backend == Backend::KprobeMulti,
         };
+        let trampolines = choice != Choice::Prefer(Backend::Kprobe);
         let resolver = if by_multi {
             Resolver::new(loaded)
         } else {
@@ -166,7 +173,8 @@ impl<'a> Attacher<'a> {
         };
         Self {
             kprobes: Kprobes::new(),
-            trampolines: by_fentry.then(|| Trampolines::new(types)),
+            trampolines: trampolines.then(|| Trampolines::new(types)),
+            by_fentry,
             resolver,
             attached: Attached::default(),
             loaded,
@@ -184,7 +192,7 @@ impl<'a> Attacher<'a> {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if self.by_fentry(hook) {
+            if self.by_trampoline(hook) {
                 continue;
             }
             match self.target(index, hook) {
@@ -234,23 +242,33 @@ impl<'a> Attacher<'a> {
         });
     }
 
-    /// Whether a hook could be attached by fentry. A refusal is no news: kprobes come next, and
-    /// what they are refused for is told.
-    fn by_fentry(&mut self, wanted: &Wanted) -> bool {
+    /// Whether a hook could be attached by fentry or fexit. A refusal is no news: kprobes come
+    /// next, and what they are refused for is told.
+    fn by_trampoline(&mut self, wanted: &Wanted) -> bool {
         let Some(trampolines) = &self.trampolines else {
             return false;
         };
-        let (program, None) = programs(HOOKS[wanted.row].kind) else {
-            return false;
+        let kind = HOOKS[wanted.row].kind;
+        let (program, at_return, by) = match (kind, programs(kind)) {
+            // A return that has the arguments needs no entry, and these report nothing.
+            (Kind::Clone | Kind::Morph, _) if wanted.silent => ("copied", true, Backend::Fexit),
+            (Kind::Segments, _) if wanted.silent => ("segmented", true, Backend::Fexit),
+            (_, (program, None)) if self.by_fentry => (program, false, Backend::Fentry),
+            _ => return false,
         };
         for site in &wanted.sites {
             if site.tracepoint || !trampolines.describes(site) {
                 continue;
             }
-            let binding = binding(wanted, site);
-            if let Ok(link) = trampolines.attach(self.loaded, program, site, binding) {
+            let binding = |site: &Site| binding(wanted, site);
+            let link = if at_return {
+                trampolines.attach_return(self.loaded, program, site, kind, binding)
+            } else {
+                trampolines.attach(self.loaded, program, site, binding(site))
+            };
+            if let Ok(link) = link {
                 self.attached.links.push(link);
-                self.took(wanted, *site, Backend::Fentry);
+                self.took(wanted, *site, by);
                 return true;
             }
         }

@@ -17,6 +17,7 @@ use super::{
     object::{Loaded, MapName, RESOLVE},
     sys::{self, ProgramKind},
 };
+use crate::kernel::features;
 
 /// Longest symbol that can be asked for, with the terminating zero (`resolve.rs`).
 const NAME: usize = 128;
@@ -29,13 +30,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Loads the program. `None` where the kernel has no such programs (before 5.16).
+    /// Loads the program. `None` where the kernel has no such programs (before 5.16), or will not
+    /// attach to what they find: 6.1 loads programs for kprobe.multi and then refuses them.
     pub fn new(loaded: &mut Loaded) -> Option<Self> {
         let question = loaded.take(MapName::Symbol)?;
         let program = loaded
             .load(RESOLVE, ProgramKind::SYSCALL, Binding(0))
             .ok()?;
-        Some(Self { program, question })
+        let resolver = Self { program, question };
+        let address = resolver.address(features::common_function(), None)?;
+        features::kprobe_multi(address).ok()?;
+        Some(resolver)
     }
 
     /// A symbol's address; of the module's when one is named and has it.

@@ -21,7 +21,10 @@ use skbtrace_common::{
     hooks::Binding,
 };
 
-use super::sys::{self, ProgramKind};
+use super::{
+    specialise::specialise,
+    sys::{self, ProgramKind},
+};
 
 /// Log level that lets every kernel-side debug line through (`aya_log::Level::Debug`).
 const LOG_DEBUG: u8 = 4;
@@ -81,7 +84,7 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 14] = [
+pub const PROGRAMS: [&str; 15] = [
     "hop",
     "dropped",
     "freed",
@@ -91,7 +94,8 @@ pub const PROGRAMS: [&str; 14] = [
     "copy_exit",
     "morph_exit",
     "segments_exit",
-    "head_exit",
+    "copied",
+    "segmented",
     "table_enter",
     "table_exit",
     "conntrack_exit",
@@ -177,6 +181,7 @@ impl Loaded {
                 .ok_or_else(|| ObjectError::Damaged(format!("no code for {name}")))?;
             let mut instructions = function.instructions.clone();
             configure(&mut instructions, config, shape.cast_function);
+            let instructions = specialise(&instructions, |number| number == Binding::PLACEHOLDER);
             programs.insert(name, instructions);
         }
         Ok(Self {
@@ -199,6 +204,7 @@ impl Loaded {
     ) -> Result<OwnedFd, LoadError> {
         let mut instructions = self.programs[program].clone();
         bind(&mut instructions, binding);
+        let instructions = specialise(&instructions, |_| false);
         let load = |log: &mut [u8]| sys::load(kind, &instructions, &self.license, program, log);
         load(&mut []).or_else(|_| {
             // Once more, for the verifier's words; writing them takes time, so not at first.

@@ -99,6 +99,14 @@ impl<'a> ProgramKind<'a> {
             flags: 0,
         }
     }
+
+    /// For its return.
+    pub const fn fexit(btf_id: u32, btf: Option<BorrowedFd<'a>>) -> Self {
+        Self {
+            attach: Some(bpf_attach_type::BPF_TRACE_FEXIT),
+            ..Self::fentry(btf_id, btf)
+        }
+    }
 }
 
 /// Loads a program. `log` receives the verifier's words when it is not empty.
@@ -134,7 +142,7 @@ pub fn load(
     bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// Attaches a program to a function's entry, as loaded ([`ProgramKind::fentry`]).
+/// Attaches a program to a function's entry or return, as loaded ([`ProgramKind::fentry`]).
 pub fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = zeroed_attr();
     // SAFETY: the variant that BPF_RAW_TRACEPOINT_OPEN reads. Unlike BPF_LINK_CREATE it attaches

@@ -259,6 +259,13 @@ impl<'b> Btf<'b> {
         self.functions.get(name).copied()
     }
 
+    /// How many arguments a function takes, by its id.
+    pub fn arguments(&self, function: u32) -> Option<u8> {
+        let prototype = self.get(self.get(function)?.value)?;
+        (prototype.kind == FUNC_PROTO).then_some(())?;
+        u8::try_from(prototype.len).ok()
+    }
+
     /// Id of a structure that was asked for.
     pub fn structure_id(&self, name: &str) -> Option<u32> {
         self.structure(name)

@@ -97,17 +97,21 @@ pub fn kprobe() -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Attaches one program to functions by kprobe.multi.
-pub fn kprobe_multi() -> io::Result<()> {
+/// Attaches one program by kprobe.multi to [`common_function`], which is at `address`.
+pub fn kprobe_multi(address: u64) -> io::Result<()> {
     let program = empty(ProgramKind::KPROBE_MULTI)?;
+    sys::link_kprobe_multi(program.as_fd(), &[address], &[0]).map(drop)
+}
+
+/// Where [`common_function`] is, from `/proc/kallsyms`.
+pub fn common_address() -> io::Result<u64> {
     let symbols = fs::read_to_string("/proc/kallsyms")?;
-    let address = symbols
+    symbols
         .lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(_, rest)| rest.split(' ').nth(1) == Some(common_function()))
         .and_then(|(address, _)| u64::from_str_radix(address, 16).ok())
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    sys::link_kprobe_multi(program.as_fd(), &[address], &[0]).map(drop)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 /// Attaches a program to a function's entry by fentry; `btf_id` is [`COMMON`]'s.

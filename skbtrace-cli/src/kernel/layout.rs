@@ -65,6 +65,8 @@ pub struct FunctionId {
     pub module: Option<&'static str>,
     /// Its number.
     pub id: u32,
+    /// How many arguments it takes.
+    pub arguments: u8,
 }
 
 /// Numbers in the kernel's BTF.
@@ -252,7 +254,11 @@ impl Types {
                 self.arguments.entry(name.to_owned()).or_insert(argument);
             }
             if let Some(id) = btf.own_function(name) {
-                let function = FunctionId { module, id };
+                let function = FunctionId {
+                    module,
+                    id,
+                    arguments: btf.arguments(id).unwrap_or(u8::MAX),
+                };
                 self.functions.entry(name.to_owned()).or_insert(function);
             }
         }

@@ -128,13 +128,7 @@ fn what_makes_or_ends_packets_is_followed() {
     for hook in HOOKS {
         let changes_who_is_who = matches!(
             hook.kind,
-            Kind::Clone
-                | Kind::Segments
-                | Kind::Fragments
-                | Kind::Morph
-                | Kind::Merge
-                | Kind::Head
-                | Kind::Free
+            Kind::Clone | Kind::Segments | Kind::Fragments | Kind::Morph | Kind::Merge | Kind::Free
         );
         assert_eq!(hook.follows, changes_who_is_who, "{}", hook.name);
         if hook.follows {

@@ -41,10 +41,9 @@ pub(super) const ROWS: &[Hook] = &[
         .sets(LIFE)
         .follows()
         .bare(),
+    // It gets a new buffer and stays the same packet.
     function!("pskb_expand_head", Copy, Skb(1))
-        .kind(Kind::Head)
         .sets(LIFE)
-        .follows()
         .bare(),
     // ---- pieces ---------------------------------------------------------------------------
     // skb_gso_segment is a header inline, and __skb_gso_segment ends in one of these.
@@ -112,14 +111,16 @@ pub(super) const ROWS: &[Hook] = &[
         .kind(Kind::Drop)
         .sets(DROP)
         .bare(),
-    // Every end of an sk_buff passes here, but for those whose buffer is taken over (the next
-    // two); so does pskb_expand_head, after which the packet lives on.
-    function!("skb_release_data", Free, Skb(1))
+    // Every end of an sk_buff passes here but for those of the next two. Not skb_release_data,
+    // which pskb_expand_head also calls, for packets that live on.
+    function!("skb_release_head_state", Free, Skb(1))
         .kind(Kind::Free)
         .sets(LIFE)
         .follows()
         .bare(),
-    function!("kfree_skb_partial", Free, Skb(1))
+    // A datagram that was read from its socket; what skb_release_head_state would release was
+    // released when it was queued (skb_consume_udp, net/ipv4/udp.c).
+    function!("__consume_stateless_skb", Free, Skb(1))
         .kind(Kind::Free)
         .sets(LIFE)
         .follows()
