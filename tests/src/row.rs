@@ -3,9 +3,13 @@
 //! The columns are the article's: `[time] [netns] INTERFACE DEST_MAC PKT_INFO TRACE_INFO`. This
 //! and [`crate::tracer`] are the only places that know what skbtrace's output looks like.
 
+mod detail;
+
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
+
+pub use self::detail::Identity;
 
 /// An event as printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Row {
     pub skb: u64,
     /// `skb->pkt_type`; none when unknown.
     pub pkt_type: Option<u8>,
+    /// Who the packet is; none unless printed (`--wide`).
+    pub identity: Option<Identity>,
     /// Function, verdict or clone.
     pub what: String,
     /// The whole line.
@@ -44,7 +50,9 @@ impl Row {
     fn parse_event(line: &str) -> Result<Self> {
         let (time, rest) = bracketed(line).context("no [time]")?;
         let (netns, rest) = bracketed(rest).context("no [netns]")?;
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let mut words: Vec<&str> = rest.split_whitespace().collect();
+        let identity = words.iter().find_map(|word| Identity::parse(word));
+        words.retain(|word| Identity::parse(word).is_none());
         let trace = words
             .iter()
             .position(|word| trace_info(word).is_some())
@@ -55,6 +63,8 @@ impl Row {
         let (iface, mac, pkt) = match &words[..trace] {
             [iface, pkt] => (iface, None, pkt),
             [iface, mac, pkt] => (iface, parse_mac(mac), pkt),
+            // `--wide` has columns that are of no interest here.
+            [iface, mac, .., pkt] if identity.is_some() => (iface, parse_mac(mac), pkt),
             other => bail!("{} columns before TRACE_INFO", other.len()),
         };
         Ok(Self {
@@ -65,6 +75,7 @@ impl Row {
             pkt: (*pkt).to_owned(),
             skb,
             pkt_type,
+            identity,
             what: what.join(" "),
             line: line.to_owned(),
         })

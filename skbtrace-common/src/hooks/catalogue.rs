@@ -235,29 +235,45 @@ pub const HOOKS: &[Hook] = &[
         .sets(LIFE)
         .follows()
         .bare(),
-    hop("kfree_skb_partial", Free, &[at("kfree_skb_partial", Skb(1))])
-        .kind(Kind::Free)
-        .sets(LIFE)
-        .follows()
-        .bare(),
+    hop(
+        "kfree_skb_partial",
+        Free,
+        &[at("kfree_skb_partial", Skb(1))],
+    )
+    .kind(Kind::Free)
+    .sets(LIFE)
+    .follows()
+    .bare(),
     hop("pskb_expand_head", Free, &[at("pskb_expand_head", Skb(1))])
         .kind(Kind::Head)
         .sets(LIFE)
         .follows()
         .bare(),
     // ---- connection tracking and address translation -----------------------------------------
-    hop("nf_conntrack_in", Netfilter, &[table("nf_conntrack_in", Skb(1), 2, 0)])
-        .kind(Kind::Conntrack)
-        .sets(CONNTRACK)
-        .module("nf_conntrack"),
-    hop("__nf_conntrack_confirm", Netfilter, &[at("__nf_conntrack_confirm", Skb(1))])
-        .kind(Kind::Conntrack)
-        .sets(CONNTRACK)
-        .module("nf_conntrack"),
-    hop("nf_nat_manip_pkt", Netfilter, &[at("nf_nat_manip_pkt", Skb(1))])
-        .kind(Kind::Nat)
-        .sets(NAT)
-        .module("nf_nat"),
+    hop(
+        "nf_conntrack_in",
+        Netfilter,
+        &[table("nf_conntrack_in", Skb(1), 2, 0)],
+    )
+    .kind(Kind::Conntrack)
+    .sets(CONNTRACK)
+    .module("nf_conntrack"),
+    hop(
+        "__nf_conntrack_confirm",
+        Netfilter,
+        &[at("__nf_conntrack_confirm", Skb(1))],
+    )
+    .kind(Kind::Conntrack)
+    .sets(CONNTRACK)
+    .module("nf_conntrack"),
+    hop(
+        "nf_nat_manip_pkt",
+        Netfilter,
+        &[at("nf_nat_manip_pkt", Skb(1))],
+    )
+    .kind(Kind::Nat)
+    .sets(NAT)
+    .module("nf_nat"),
     // ---- tables ---------------------------------------------------------------------------
     // (skb, state, table) up to 5.15, then (priv, skb, state) where priv is the table: 5.16,
     // net/ipv4/netfilter/ip_tables.c. BTF tells; without module BTF it is the old order.

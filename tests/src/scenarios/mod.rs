@@ -7,7 +7,9 @@
 mod article;
 mod changes;
 mod command;
+mod drops;
 mod filters;
+mod groundwork;
 mod lifecycle;
 mod lockdown;
 mod protocols;
@@ -74,13 +76,15 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 7] = [
+    let themes: [fn() -> Vec<Trial>; 9] = [
         changes::trials,
         article::trials,
         protocols::trials,
         filters::trials,
         lifecycle::trials,
         command::trials,
+        groundwork::trials,
+        drops::trials,
         lockdown::trials,
     ];
     themes.iter().flat_map(|trials| trials()).collect()
