@@ -7,6 +7,7 @@
 mod bench;
 mod counters;
 mod demo;
+mod family;
 mod frame;
 mod frontend;
 mod kernel_trace;

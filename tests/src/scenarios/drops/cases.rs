@@ -138,7 +138,7 @@ pub const CASES: &[Case] = &[
         prepare: routing::unreachable_route,
         filter: ROUTED,
         packet: "->203.0.113.7:9999",
-        reasons: &["IP_INNOROUTES", "IP_INADDRERRORS"],
+        reasons: &["NOT_SPECIFIED"],
         functions: &["ip_error"],
     },
     Case {

@@ -87,11 +87,12 @@ fn over_the_bridge(script: &str) -> Result<Shot> {
     }))
 }
 
-/// The client's port is in the spanning tree's state "disabled"; any other is changed back at once
-/// unless there is a spanning tree (net/bridge/br_stp.c, br_port_state_selection).
+/// The client's port has just joined a bridge with a spanning tree, and listens for others first.
 pub fn bridge_port_blocked() -> Result<Shot> {
     over_the_bridge(&format!(
-        "link set {CLIENT_VETH} type bridge_slave state 0\n"
+        "link set cbr0 type bridge forward_delay 3000 stp_state 1\n\
+         link set {CLIENT_VETH} nomaster\n\
+         link set {CLIENT_VETH} master cbr0\n"
     ))
 }
 
