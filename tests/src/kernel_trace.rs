@@ -4,6 +4,7 @@
 //! 5.17 there is a reason too (include/trace/events/skb.h). A trial that compares the two does not
 //! have to know where this build of the kernel drops what.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,8 +20,8 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 /// A packet that the kernel says it dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelDrop {
-    /// Address of the `sk_buff`; none where tracefs does not tell (before `options/hash-ptr`, 5.12,
-    /// it always does).
+    /// Address of the `sk_buff`; none where tracefs does not tell (5.10 always does, later kernels
+    /// with `options/hash-ptr` off).
     pub skb: Option<u64>,
     /// The protocol, as in Ethernet.
     pub protocol: u16,
@@ -51,9 +52,6 @@ impl KernelTrace {
             symbols: symbols()?,
         };
         trace.set("buffer_size_kb", "2048")?;
-        if trace.instance.join("options/hash-ptr").exists() {
-            trace.set("options/hash-ptr", "0")?;
-        }
         trace.set("events/skb/kfree_skb/enable", "1")?;
         Ok(trace)
     }
@@ -66,15 +64,46 @@ impl KernelTrace {
 
     /// What was dropped so far.
     pub fn drops(&self) -> Result<Vec<KernelDrop>> {
+        const HASHED: &str = "options/hash-ptr";
+        if !self.instance.join(HASHED).exists() {
+            let lines = self.lines()?;
+            return lines.iter().map(|line| self.drop_of(line, line)).collect();
+        }
+        // 6.1 prints either the addresses or the reason: without hashing, what `__print_symbolic`
+        // made is lost (kernel/trace/trace.c, trace_event_format).
+        self.set(HASHED, "1")?;
+        let mut hashed: VecDeque<String> = self.lines()?.into();
+        self.set(HASHED, "0")?;
+        let mut drops = Vec::new();
+        // The second reading may have more; both are in the order of time.
+        for line in self.lines()? {
+            let Some(with_reason) = hashed.pop_front() else {
+                break;
+            };
+            drops.push(self.drop_of(&line, &with_reason)?);
+        }
+        Ok(drops)
+    }
+
+    fn lines(&self) -> Result<Vec<String>> {
         let path = self.instance.join("trace");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        text.lines()
-            .filter(|line| line.contains("kfree_skb: "))
-            .map(|line| {
-                parse(line, &self.symbols).with_context(|| format!("not understood: {line}"))
-            })
-            .collect()
+        let lines = text.lines().filter(|line| line.contains("kfree_skb: "));
+        Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// The event of `line`, with the reason that `with_reason` tells; the two are one event.
+    fn drop_of(&self, line: &str, with_reason: &str) -> Result<KernelDrop> {
+        let when = |line: &str| line.split("kfree_skb: ").next().map(str::to_owned);
+        ensure!(
+            when(line) == when(with_reason),
+            "two events: {line} and {with_reason}"
+        );
+        let mut drop =
+            parse(line, &self.symbols).with_context(|| format!("not understood: {line}"))?;
+        drop.reason = field(with_reason, "reason: ").map(str::to_owned);
+        Ok(drop)
     }
 
     /// Waits until `wanted` has been dropped `count` times, and yields everything dropped so far.
@@ -111,13 +140,9 @@ impl Drop for KernelTrace {
 /// Parses `… kfree_skb: skbaddr=ADDRESS … protocol=N location=PLACE reason: NAME`, where PLACE is an
 /// address up to 6.0 or so and `function+0x1/0x2` later.
 fn parse(line: &str, symbols: &[(u64, String)]) -> Result<KernelDrop> {
-    let field = |name: &str| {
-        let (_, rest) = line.split_once(name)?;
-        rest.split_whitespace().next()
-    };
-    let skb = field("skbaddr=").context("no address")?;
-    let protocol = field("protocol=").context("no protocol")?;
-    let location = field("location=").context("no place")?;
+    let skb = field(line, "skbaddr=").context("no address")?;
+    let protocol = field(line, "protocol=").context("no protocol")?;
+    let location = field(line, "location=").context("no place")?;
     let (function, offset) = place(location, symbols).context("place unknown")?;
     Ok(KernelDrop {
         // A hashed pointer has 32 bits.
@@ -125,10 +150,16 @@ fn parse(line: &str, symbols: &[(u64, String)]) -> Result<KernelDrop> {
             .ok()
             .filter(|address| address >> 56 == 0xff),
         protocol: protocol.parse().context("the protocol")?,
-        reason: field("reason: ").map(str::to_owned),
+        reason: field(line, "reason: ").map(str::to_owned),
         function,
         offset,
     })
+}
+
+/// The word behind `name`.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(name)?;
+    rest.split_whitespace().next()
 }
 
 fn place(location: &str, symbols: &[(u64, String)]) -> Option<(String, u64)> {

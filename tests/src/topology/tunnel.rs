@@ -158,7 +158,7 @@ fn agree_on_keys(link: &Link) -> Result<()> {
                 "listen-port",
                 &port,
                 "private-key",
-                "/dev/stdin",
+                "/proc/self/fd/0",
                 "peer",
                 public,
                 "endpoint",

@@ -203,7 +203,11 @@ pub const CASES: &[Case] = &[
         filter: CABLE,
         packet: "->10.71.0.2:9999",
         reasons: &["QDISC_DROP"],
-        functions: &["__dev_queue_xmit"],
+        functions: &[
+            "__dev_queue_xmit",
+            "kfree_skb_list_reason",
+            "__tcf_kfree_skb_list",
+        ],
     },
     Case {
         name: "tbf_limit",
@@ -211,7 +215,11 @@ pub const CASES: &[Case] = &[
         filter: CABLE,
         packet: "->10.71.0.2:9999",
         reasons: &["QDISC_DROP"],
-        functions: &["__dev_queue_xmit"],
+        functions: &[
+            "__dev_queue_xmit",
+            "kfree_skb_list_reason",
+            "__tcf_kfree_skb_list",
+        ],
     },
     Case {
         name: "tc_ingress",
