@@ -1,7 +1,8 @@
 //! The ways to attach, which must all tell the same of the same traffic.
 //!
-//! Each backend that works here traces the same conversation. Addresses of packets differ from run
-//! to run, so a packet is named by when it first appeared; then the rows must be the same.
+//! Each backend that works here traces the same conversation. Addresses and numbers of packets
+//! differ from run to run, so a packet is named by when it first appeared; then the rows must be the
+//! same.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A row without what differs from run to run.
+/// A row without what differs from run to run: what happened, to the how manyth packet (0 where
+/// packets are not followed), in which namespace, interface and packet.
 type Told = (String, usize, u32, String);
 
 fn agree(sets: &[&str]) -> Result<()> {
@@ -42,7 +44,15 @@ fn agree(sets: &[&str]) -> Result<()> {
     for backend in BACKENDS {
         let options = [
             sets,
-            &["--backend", backend, "-H", node::CLIENT, "--proto", "udp"],
+            &[
+                "--wide",
+                "--backend",
+                backend,
+                "-H",
+                node::CLIENT,
+                "--proto",
+                "udp",
+            ],
         ]
         .concat();
         let tracer = match Tracer::start(&options) {
@@ -92,13 +102,16 @@ fn told(outcome: &Outcome) -> BTreeMap<Told, usize> {
     let mut order: Vec<u64> = Vec::new();
     let mut told = BTreeMap::new();
     for row in &outcome.rows {
-        let number = order.iter().position(|skb| *skb == row.skb);
-        let number = number.unwrap_or_else(|| {
-            order.push(row.skb);
-            order.len() - 1
+        let number = row.identity.map_or(0, |identity| {
+            if !order.contains(&identity.id) {
+                order.push(identity.id);
+            }
+            order.iter().take_while(|id| **id != identity.id).count()
         });
+        // A connection's status depends on its age, too.
+        let what = row.name().split(',').next().unwrap_or_default();
         let key = (
-            row.name().to_owned(),
+            what.to_owned(),
             number,
             row.netns,
             format!("{} {}", row.iface, row.pkt),

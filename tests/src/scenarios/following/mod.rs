@@ -16,6 +16,7 @@ use libtest_mimic::Trial;
 use super::{skip, trial};
 use crate::demo::SCENARIOS;
 use crate::frontend::Frontend;
+use crate::kernel_trace::{KernelDrop, KernelTrace};
 use crate::story::hop;
 use crate::topology::node::{self, Routed};
 use crate::topology::{self, CLIENT_PORT, Cluster, PORT, at};
@@ -26,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("follow_ipvs", ipvs),
         trial("follow_not", not_followed),
+        trial("follow_to_the_drop", to_the_drop),
         trial("follow_copies", copies),
         trial("follow_reused_addresses", reused_addresses),
     ];
@@ -150,6 +152,37 @@ fn not_followed() -> Result<()> {
             "does not match by itself: {}",
             other.map_or("", |row| &row.line)
         );
+        Ok(())
+    })())
+}
+
+/// A packet that was found by the Service's address is dropped with the pod's.
+fn to_the_drop() -> Result<()> {
+    let frontend = Frontend::first_that_works()?;
+    let routed = Routed::build()?;
+    routed.serve_by_dnat(frontend)?;
+    let rule = format!("-t filter -A FORWARD -d {} -j DROP\n", node::SERVER);
+    frontend.apply(&routed.node, &rule)?;
+    let sender = traffic::udp_socket(&routed.client, at(node::CLIENT, CLIENT_PORT)?)?;
+    let kernel = KernelTrace::start()?;
+    let tracer = Tracer::start(&["--drop", "--wide", "-H", node::SERVICE])?;
+    traffic::send(&sender, at(node::SERVICE, PORT)?, b"unwanted")?;
+    let of_the_rule = ["nf_hook_slow", "nft_do_chain"];
+    let by_the_rule = |drop: &KernelDrop| of_the_rule.contains(&drop.function.as_str());
+    let drops = kernel.wait_for(1, by_the_rule)?;
+    let outcome = tracer.stop()?;
+    let packet = format!("U:{}:{CLIENT_PORT}->{}:{PORT}", node::CLIENT, node::SERVER);
+    outcome.explain((|| {
+        outcome.complete()?;
+        let row = outcome.find(&hop(&[]).inside(&routed.node).pkt(&packet))?;
+        let told = row.dropped().context("no drop")?;
+        let kernel = drops.iter().find(|drop| by_the_rule(drop));
+        let kernel = kernel.context("gone from the trace")?;
+        ensure!(
+            told.function == kernel.function && told.reason == kernel.reason.as_deref(),
+            "the kernel says {kernel:?}: {row}"
+        );
+        ensure!(row.identity.is_some(), "no identity: {row}");
         Ok(())
     })())
 }
