@@ -1,7 +1,7 @@
 //! One line of skbtrace's table, parsed.
 //!
-//! The columns are the article's: `[time] [netns] INTERFACE DEST_MAC PKT_INFO TRACE_INFO`. This
-//! and [`crate::tracer`] are the only places that know what skbtrace's output looks like.
+//! The columns are the article's: `[time] [netns] INTERFACE DEST_MAC PKT_INFO TRACE_INFO`; with
+//! `--wide` others follow. This and [`crate::tracer`] are the only places that know what skbtrace's output looks like.
 
 mod detail;
 
@@ -50,21 +50,17 @@ impl Row {
     fn parse_event(line: &str) -> Result<Self> {
         let (time, rest) = bracketed(line).context("no [time]")?;
         let (netns, rest) = bracketed(rest).context("no [netns]")?;
-        let mut words: Vec<&str> = rest.split_whitespace().collect();
-        let identity = words.iter().find_map(|word| Identity::parse(word));
-        words.retain(|word| Identity::parse(word).is_none());
+        let words: Vec<&str> = rest.split_whitespace().collect();
         let trace = words
             .iter()
             .position(|word| trace_info(word).is_some())
             .context("no TRACE_INFO")?;
         let (skb, pkt_type, what) = trace_info(words[trace]).context("no TRACE_INFO")?;
-        let mut what = vec![what];
-        what.extend(&words[trace + 1..]);
+        // Behind it stand the columns of `--wide`; no cell has a blank inside.
+        let wide = &words[trace + 1..];
         let (iface, mac, pkt) = match &words[..trace] {
             [iface, pkt] => (iface, None, pkt),
             [iface, mac, pkt] => (iface, parse_mac(mac), pkt),
-            // `--wide` has columns that are of no interest here.
-            [iface, mac, .., pkt] if identity.is_some() => (iface, parse_mac(mac), pkt),
             other => bail!("{} columns before TRACE_INFO", other.len()),
         };
         Ok(Self {
@@ -75,8 +71,8 @@ impl Row {
             pkt: (*pkt).to_owned(),
             skb,
             pkt_type,
-            identity,
-            what: what.join(" "),
+            identity: wide.iter().find_map(|word| Identity::parse(word)),
+            what: what.to_owned(),
             line: line.to_owned(),
         })
     }

@@ -37,19 +37,14 @@ const OPTIONS: &[&str] = &[
     "udp",
 ];
 
-/// `ct:` rows inside `net` whose packet is `packet`.
+/// Rows of connection tracking inside `net` whose packet is `packet`.
 fn told<'a>(outcome: &'a Outcome, net: &Netns, packet: &str) -> Vec<&'a Row> {
-    let inside = |row: &&Row| row.netns == net.inode() && row.pkt.contains(packet);
-    let told = |row: &&Row| row.what.contains("ct:");
-    outcome.rows.iter().filter(inside).filter(told).collect()
+    let wanted = |row: &&Row| row.netns == net.inode() && row.pkt.contains(packet);
+    let rows = outcome.rows.iter().filter(wanted);
+    rows.filter(|row| row.state().is_some()).collect()
 }
 
-/// Whether the row's state has this name.
-fn is(row: &Row, state: &str) -> bool {
-    row.what.to_ascii_uppercase().contains(state)
-}
-
-/// An entry of `conntrack -L`: its two tuples as `source>destination`.
+/// Entries of `conntrack -L`: the two directions of each, as PKT_INFO would have them.
 fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
     let text = net.run("conntrack", &["-L", "-p", "udp"])?;
     let entry = |line: &str| {
@@ -62,68 +57,71 @@ fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
         let parts = ["src=", "sport=", "dst=", "dport="].map(values);
         let tuple = |index: usize| {
             let [src, sport, dst, dport] = parts.each_ref().map(|part| part.get(index));
-            Some(format!("{}:{}>{}:{}", src?, sport?, dst?, dport?))
+            Some(format!("U:{}:{}->{}:{}", src?, sport?, dst?, dport?))
         };
         Some((tuple(0)?, tuple(1)?))
     };
     Ok(text.lines().filter_map(entry).collect())
 }
 
-/// New there, a reply back, established there again; with DNAT and masquerading the tuple of the
-/// answers is not the other's mirror image.
+/// New there, a reply back, established there again; behind DNAT the answers are not the mirror
+/// image of the questions.
 fn states(frontend: Frontend) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(frontend)?;
-    routed.masquerade(frontend)?;
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )?;
+    let exchange = exchange(&routed)?;
     let tracer = Tracer::start(OPTIONS)?;
     let seen = exchange.ask(at(SERVICE, PORT)?)?;
     exchange.answer(seen, at(SERVICE, PORT)?)?;
     exchange.ask(at(SERVICE, PORT)?)?;
     let listed = listed(&routed.node)?;
     let outcome = tracer.stop()?;
-    let orig = format!("{}:{CLIENT_PORT}>{SERVICE}:{PORT}", node::CLIENT);
-    let reply = format!("{SERVER}:{PORT}>{seen}");
+    let client = format!("{}:{CLIENT_PORT}", node::CLIENT);
+    let orig = format!("U:{client}->{SERVICE}:{PORT}");
+    let reply = format!("U:{SERVER}:{PORT}->{client}");
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(
             listed.contains(&(orig.clone(), reply.clone())),
             "conntrack -L does not list {orig} and {reply}: {listed:?}"
         );
-        let there = told(&outcome, &routed.node, &format!("->{SERVICE}:{PORT}"));
-        let first = there.first().context("no row of the first datagram")?;
-        let connection = first.connection().context("no tuples")?;
+        // Before the table of DNAT, which a packet of a known connection does not ask either.
+        let there = told(&outcome, &routed.node, &orig);
+        let (first, last) = (there.first(), there.last());
+        let (first, last) = first
+            .zip(last)
+            .context("nothing was told of the questions")?;
+        ensure!(first.state() == Some("NEW"), "not new: {first}");
         ensure!(
-            is(first, "NEW") && connection.orig == orig,
-            "not new: {first}"
+            last.state() == Some("ESTABLISHED"),
+            "not established: {last}"
         );
-        let last = there.last().context("no row of the last datagram")?;
-        ensure!(is(last, "ESTABLISHED"), "not established: {last}");
-        for row in [first, last] {
-            let connection = row.connection().context("no tuples")?;
+        let back = told(&outcome, &routed.node, &reply);
+        let back = back.first().context("nothing was told of the answer")?;
+        ensure!(
+            back.state() == Some("ESTABLISHED"),
+            "not established: {back}"
+        );
+        for (row, dir) in [(first, "original"), (last, "original"), (back, "reply")] {
+            let connection = row.connection().context("no entry")?;
             ensure!(
-                connection.orig == orig && connection.zone == "0",
-                "another connection: {row}"
+                connection.orig == orig && connection.zone == "0" && connection.dir == dir,
+                "another connection or direction: {row}"
             );
         }
-        let connection = last.connection().context("no tuples")?;
-        ensure!(connection.reply == reply, "other answers: {last}");
-        // The answer carries the client's address only when it has been translated back, yet it is
-        // followed from where it matches, and told in the client's namespace too.
-        let back = outcome
-            .rows
-            .iter()
-            .filter(|row| row.pkt.starts_with(&format!("U:{SERVER}:{PORT}->")));
-        let connections: Vec<&Row> = back.filter(|row| row.what.contains("ct:")).collect();
-        ensure!(
-            connections.iter().all(|row| is(row, "REPLY")),
-            "an answer is no reply: {connections:?}"
-        );
+        for row in [last, back] {
+            let connection = row.connection().context("no entry")?;
+            ensure!(connection.reply == reply, "other answers: {row}");
+        }
         Ok(())
     })())
+}
+
+fn exchange(routed: &Routed) -> Result<Exchange> {
+    Exchange::open(
+        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
+        (&routed.server, at(SERVER, PORT)?),
+    )
 }
 
 /// A zone of one's own, as network plug-ins use them.
@@ -154,7 +152,7 @@ fn untracked() -> Result<()> {
         outcome.complete()?;
         let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
         let row = rows.first().context("nothing was told")?;
-        ensure!(is(row, "UNTRACKED"), "not untracked: {row}");
+        ensure!(row.state() == Some("UNTRACKED"), "not untracked: {row}");
         Ok(())
     })())
 }
@@ -169,10 +167,7 @@ fn raw_rule(routed: &Routed, wish: &str) -> Result<()> {
 }
 
 fn one_datagram(routed: &Routed) -> Result<Outcome> {
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )?;
+    let exchange = exchange(routed)?;
     let tracer = Tracer::start(OPTIONS)?;
     exchange.ask(at(SERVER, PORT)?)?;
     tracer.stop()
@@ -192,10 +187,7 @@ fn invalid() -> Result<()> {
         bad_udp_checksum: true,
         ..routed.whole_frame(16)?
     };
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )?;
+    let exchange = exchange(&routed)?;
     let tracer = Tracer::start(OPTIONS)?;
     frame.transmit(&routed.client, "eth0")?;
     // On the same way, so the frame has been seen by the node when this arrives.
@@ -206,8 +198,8 @@ fn invalid() -> Result<()> {
         let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
         let (first, last) = (rows.first(), rows.last());
         let (first, last) = first.zip(last).context("nothing was told")?;
-        ensure!(is(first, "INVALID"), "not invalid: {first}");
-        ensure!(!is(last, "INVALID"), "invalid, too: {last}");
+        ensure!(first.state() == Some("INVALID"), "not invalid: {first}");
+        ensure!(last.state() == Some("NEW"), "not new: {last}");
         Ok(())
     })())
 }

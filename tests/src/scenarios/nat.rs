@@ -21,7 +21,9 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-const OPTIONS: &[&str] = &["--nat", "--wide", "-H", node::CLIENT, "--proto", "udp"];
+/// All datagrams between the client, the Service and the server, of which each has one end here.
+const FILTER: &str = "10.72.1.2,10.72.2.2";
+const OPTIONS: &[&str] = &["--nat", "--wide", "-H", FILTER, "--proto", "udp"];
 
 fn exchange(routed: &Routed) -> Result<Exchange> {
     Exchange::open(
@@ -32,15 +34,15 @@ fn exchange(routed: &Routed) -> Result<Exchange> {
 
 impl Outcome {
     /// Fails unless this translation was told inside `net`.
-    fn translation(&self, net: &Netns, before: &str, after: &str, side: &str) -> Result<()> {
+    fn translation(&self, net: &Netns, was: &str, is: &str, side: &str) -> Result<()> {
         let told = self.rows.iter().find(|row| {
+            let told = row.translated();
             row.netns == net.inode()
-                && row.translated().is_some_and(|told| {
-                    told.before == before && told.after == after && told.side == side
-                })
+                && row.pkt == is
+                && told.is_some_and(|told| told.was == was && told.side == side)
         });
         told.map(drop)
-            .with_context(|| format!("no translation of {before} to {after} ({side})"))
+            .with_context(|| format!("no translation of {was} to {is} ({side})"))
     }
 }
 
@@ -57,10 +59,11 @@ fn destination(frontend: Frontend) -> Result<()> {
     let (service, server) = (format!("{SERVICE}:{PORT}"), format!("{SERVER}:{PORT}"));
     outcome.explain((|| {
         outcome.complete()?;
-        let there = format!("{client}>{service}");
-        outcome.translation(&routed.node, &there, &format!("{client}>{server}"), "DST")?;
-        let back = format!("{server}>{client}");
-        outcome.translation(&routed.node, &back, &format!("{service}>{client}"), "SRC")
+        let udp = |from: &str, to: &str| format!("U:{from}->{to}");
+        let there = (udp(&client, &service), udp(&client, &server));
+        outcome.translation(&routed.node, &there.0, &there.1, "DST")?;
+        let back = (udp(&server, &client), udp(&service, &client));
+        outcome.translation(&routed.node, &back.0, &back.1, "SRC")
     })())
 }
 
@@ -81,12 +84,13 @@ fn source(frontend: Frontend) -> Result<()> {
             seen.ip() == crate::topology::ip(NODE_OUT)?,
             "the server saw {seen}"
         );
-        let there = format!("{client}>{server}");
-        outcome.translation(&routed.node, &there, &format!("{seen}>{server}"), "SRC")?;
-        // The answer is for the node until it has been translated back, and so matches the
-        // filter's address only afterwards.
-        let back = format!("{server}>{seen}");
-        outcome.translation(&routed.node, &back, &format!("{server}>{client}"), "DST")
+        let (seen, udp) = (seen.to_string(), |from: &str, to: &str| {
+            format!("U:{from}->{to}")
+        });
+        let there = (udp(&client, &server), udp(&seen, &server));
+        outcome.translation(&routed.node, &there.0, &there.1, "SRC")?;
+        let back = (udp(&server, &seen), udp(&server, &client));
+        outcome.translation(&routed.node, &back.0, &back.1, "DST")
     })())
 }
 

@@ -150,12 +150,13 @@ pub const CASES: &[Case] = &[
         functions: &["ip_error", "dst_discard", "ip_rcv_finish_core"],
     },
     Case {
+        // Freed in arp_error_report, by a jump, so the place is its caller's.
         name: "neighbour_failed",
         prepare: routing::neighbour_failed,
         filter: CABLE,
         packet: "->10.71.0.99:9999",
         reasons: &["NEIGH_FAILED"],
-        functions: &["neigh_invalidate", "arp_error_report"],
+        functions: &["neigh_invalidate"],
     },
     Case {
         name: "neighbour_queue_full",
@@ -205,6 +206,7 @@ pub const CASES: &[Case] = &[
         reasons: &["QDISC_DROP"],
         functions: &[
             "__dev_queue_xmit",
+            "kfree_skb_list",
             "kfree_skb_list_reason",
             "__tcf_kfree_skb_list",
         ],
@@ -217,6 +219,7 @@ pub const CASES: &[Case] = &[
         reasons: &["QDISC_DROP"],
         functions: &[
             "__dev_queue_xmit",
+            "kfree_skb_list",
             "kfree_skb_list_reason",
             "__tcf_kfree_skb_list",
         ],
