@@ -83,3 +83,41 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Row;
+
+    /// A trace with these identities, one a row.
+    fn trace(identities: &[&str]) -> Outcome {
+        let rows = identities.iter().map(|id| {
+            let line = format!(
+                "[06:47:28.1] [1] eth0 0a7100000002 U:1.2.3.4:5->6.7.8.9:10 \
+                 ffff949a8d639a00.0:ip_rcv 0 33 0x0 1 nc pod {id} rx -"
+            );
+            Row::parse(&line).expect("parses").expect("is no heading")
+        });
+        Outcome {
+            rows: rows.collect(),
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn descendants_of_descendants_belong_to_the_family() {
+        // A grandchild printed before its parent, and strangers.
+        let trace = trace(&["#1", "#4<#2", "#2<#1", "#3", "#5<#?", "#1"]);
+        assert_eq!(trace.family(1).expect("known"), [1, 2, 4].into());
+        let error = trace.one_family(1).expect_err("strangers");
+        assert!(error.to_string().contains("packet #1"), "{error}");
+        assert!(super::tests::trace(&["#1", "#2<#1"]).one_family(1).is_ok());
+    }
+
+    #[test]
+    fn one_packet_has_one_parent_and_is_not_its_own() {
+        assert!(trace(&["#1", "#2<#1", "#2"]).family(1).is_err());
+        assert!(trace(&["#1<#1"]).family(1).is_err());
+        assert!(trace(&["-"]).family(1).is_err());
+    }
+}

@@ -4,6 +4,7 @@
 //! 5.17 there is a reason too (include/trace/events/skb.h). A trial that compares the two does not
 //! have to know where this build of the kernel drops what.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ pub struct KernelDrop {
 /// The kernel's trace, on for as long as this value lives.
 pub struct KernelTrace {
     instance: PathBuf,
-    symbols: Vec<(u64, String)>,
+    /// Functions by address, read when first needed: newer kernels print names.
+    symbols: OnceCell<Vec<(u64, String)>>,
 }
 
 impl KernelTrace {
@@ -49,7 +51,7 @@ impl KernelTrace {
             .with_context(|| format!("cannot create {}", instance.display()))?;
         let trace = Self {
             instance,
-            symbols: symbols()?,
+            symbols: OnceCell::new(),
         };
         trace.set("buffer_size_kb", "2048")?;
         trace.set("events/skb/kfree_skb/enable", "1")?;
@@ -100,8 +102,8 @@ impl KernelTrace {
             when(line) == when(with_reason),
             "two events: {line} and {with_reason}"
         );
-        let mut drop =
-            parse(line, &self.symbols).with_context(|| format!("not understood: {line}"))?;
+        let mut drop = parse(line, &self.symbols, symbols)
+            .with_context(|| format!("not understood: {line}"))?;
         drop.reason = field(with_reason, "reason: ").map(str::to_owned);
         Ok(drop)
     }
@@ -139,48 +141,50 @@ impl Drop for KernelTrace {
 
 /// Parses `… kfree_skb: skbaddr=ADDRESS … protocol=N location=PLACE reason: NAME`, where PLACE is an
 /// address up to 6.0 or so and `function+0x1/0x2` later.
-fn parse(line: &str, symbols: &[(u64, String)]) -> Result<KernelDrop> {
+fn parse(
+    line: &str,
+    known: &OnceCell<Vec<(u64, String)>>,
+    read: fn() -> Result<Vec<(u64, String)>>,
+) -> Result<KernelDrop> {
     let skb = field(line, "skbaddr=").context("no address")?;
     let protocol = field(line, "protocol=").context("no protocol")?;
     let location = field(line, "location=").context("no place")?;
-    let (function, offset) = place(location, symbols).context("place unknown")?;
+    let (function, offset) = match location.split_once("+0x") {
+        Some((function, rest)) => (function, rest.split('/').next().and_then(hex)),
+        None => {
+            let symbols = match known.get() {
+                Some(symbols) => symbols,
+                None => {
+                    let symbols = read()?;
+                    known.get_or_init(|| symbols)
+                }
+            };
+            let address = hex(location).context("the place")?;
+            let after = symbols.partition_point(|(start, _)| *start <= address);
+            let before = after.checked_sub(1).and_then(|index| symbols.get(index));
+            let (start, name) = before.context("a place before all functions")?;
+            (name.as_str(), Some(address - start))
+        }
+    };
     Ok(KernelDrop {
         // A hashed pointer has 32 bits.
-        skb: u64::from_str_radix(skb.trim_start_matches("0x"), 16)
-            .ok()
-            .filter(|address| address >> 56 == 0xff),
+        skb: hex(skb).filter(|address| address >> 56 == 0xff),
         protocol: protocol.parse().context("the protocol")?,
         reason: field(line, "reason: ").map(str::to_owned),
-        function,
-        offset,
+        // Without what the compiler put behind it.
+        function: function.split('.').next().unwrap_or(function).to_owned(),
+        offset: offset.context("the place's offset")?,
     })
+}
+
+fn hex(digits: &str) -> Option<u64> {
+    u64::from_str_radix(digits.trim_start_matches("0x"), 16).ok()
 }
 
 /// The word behind `name`.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(name)?;
     rest.split_whitespace().next()
-}
-
-fn place(location: &str, symbols: &[(u64, String)]) -> Option<(String, u64)> {
-    let (name, offset) = match location.split_once("+0x") {
-        Some((name, rest)) => {
-            let digits = rest.split('/').next()?;
-            (name, u64::from_str_radix(digits, 16).ok()?)
-        }
-        None => {
-            let address = u64::from_str_radix(location.trim_start_matches("0x"), 16).ok()?;
-            let after = symbols.partition_point(|(start, _)| *start <= address);
-            let (start, name) = symbols.get(after.checked_sub(1)?)?;
-            (name.as_str(), address - start)
-        }
-    };
-    Some((plain(name).to_owned(), offset))
-}
-
-/// A symbol without what the compiler put behind it.
-fn plain(symbol: &str) -> &str {
-    symbol.split('.').next().unwrap_or(symbol)
 }
 
 /// Functions of this kernel by address.
@@ -208,8 +212,8 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> KernelDrop {
-        let symbols = [(0xffff_ffff_8100_0000, "ip_rcv.isra.0".to_owned())];
-        parse(line, &symbols).expect("parses")
+        let read = || Ok(vec![(0xffff_ffff_8100_0000, "ip_rcv.isra.0".to_owned())]);
+        parse(line, &OnceCell::new(), read).expect("parses")
     }
 
     #[test]
