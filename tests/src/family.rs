@@ -107,11 +107,11 @@ mod tests {
     #[test]
     fn descendants_of_descendants_belong_to_the_family() {
         // A grandchild printed before its parent, and strangers.
-        let trace = trace(&["#1", "#4<#2", "#2<#1", "#3", "#5<#?", "#1"]);
-        assert_eq!(trace.family(1).expect("known"), [1, 2, 4].into());
-        let error = trace.one_family(1).expect_err("strangers");
+        let many = trace(&["#1", "#4<#2", "#2<#1", "#3", "#5<#?", "#1"]);
+        assert_eq!(many.family(1).expect("known"), [1, 2, 4].into());
+        let error = many.one_family(1).expect_err("strangers");
         assert!(error.to_string().contains("packet #1"), "{error}");
-        assert!(super::tests::trace(&["#1", "#2<#1"]).one_family(1).is_ok());
+        assert!(trace(&["#1", "#2<#1"]).one_family(1).is_ok());
     }
 
     #[test]
