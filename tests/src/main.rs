@@ -5,8 +5,12 @@
 //! through the command `skbtrace` itself, so that what is tested is what users get.
 
 mod bench;
+mod counters;
 mod demo;
+mod family;
+mod frame;
 mod frontend;
+mod kernel_trace;
 mod netns;
 mod process;
 mod row;
@@ -16,6 +20,7 @@ mod topology;
 mod tracer;
 mod traffic;
 mod wait;
+mod xdp;
 
 use std::process::ExitCode;
 

@@ -1,11 +1,15 @@
 //! One line of skbtrace's table, parsed.
 //!
-//! The columns are the article's: `[time] [netns] INTERFACE DEST_MAC PKT_INFO TRACE_INFO`. This
-//! and [`crate::tracer`] are the only places that know what skbtrace's output looks like.
+//! The columns are the article's: `[time] [netns] INTERFACE DEST_MAC PKT_INFO TRACE_INFO`; with
+//! `--wide` others follow. This and [`crate::tracer`] are the only places that know what skbtrace's output looks like.
+
+mod detail;
 
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
+
+pub use self::detail::Identity;
 
 /// An event as printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Row {
     pub skb: u64,
     /// `skb->pkt_type`; none when unknown.
     pub pkt_type: Option<u8>,
+    /// Who the packet is; none unless printed (`--wide`).
+    pub identity: Option<Identity>,
     /// Function, verdict or clone.
     pub what: String,
     /// The whole line.
@@ -50,8 +56,8 @@ impl Row {
             .position(|word| trace_info(word).is_some())
             .context("no TRACE_INFO")?;
         let (skb, pkt_type, what) = trace_info(words[trace]).context("no TRACE_INFO")?;
-        let mut what = vec![what];
-        what.extend(&words[trace + 1..]);
+        // Behind it stand the columns of `--wide`; no cell has a blank inside.
+        let wide = &words[trace + 1..];
         let (iface, mac, pkt) = match &words[..trace] {
             [iface, pkt] => (iface, None, pkt),
             [iface, mac, pkt] => (iface, parse_mac(mac), pkt),
@@ -65,7 +71,8 @@ impl Row {
             pkt: (*pkt).to_owned(),
             skb,
             pkt_type,
-            what: what.join(" "),
+            identity: wide.iter().find_map(|word| Identity::parse(word)),
+            what: what.to_owned(),
             line: line.to_owned(),
         })
     }

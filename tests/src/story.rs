@@ -22,6 +22,7 @@ pub struct Hop<'a> {
     pkt_type: Option<u8>,
     pkt: Option<&'a str>,
     mac: Option<&'a str>,
+    id: Option<u64>,
 }
 
 /// A row with one of these names.
@@ -64,6 +65,12 @@ impl<'a> Hop<'a> {
         self
     }
 
+    /// Of the packet with this identity.
+    pub const fn id(mut self, id: u64) -> Self {
+        self.id = Some(id);
+        self
+    }
+
     /// Whether `row` is one.
     pub fn matches(&self, row: &Row) -> bool {
         (self.names.is_empty() || self.names.contains(&row.name()))
@@ -75,6 +82,9 @@ impl<'a> Hop<'a> {
                 .is_none_or(|pkt_type| row.pkt_type == Some(pkt_type))
             && self.pkt.is_none_or(|pkt| row.pkt.contains(pkt))
             && self.mac.is_none_or(|mac| row.mac == parse_mac(mac))
+            && self
+                .id
+                .is_none_or(|id| row.identity.is_some_and(|own| own.id == id))
     }
 }
 
@@ -101,6 +111,9 @@ impl fmt::Display for Hop<'_> {
         }
         if let Some(mac) = self.mac {
             write!(f, " to {mac}")?;
+        }
+        if let Some(id) = self.id {
+            write!(f, " of packet #{id}")?;
         }
         Ok(())
     }

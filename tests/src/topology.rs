@@ -15,6 +15,12 @@
 //!
 //! Neighbour entries are permanent and [`Cluster::warm_up`] fills the bridge's forwarding database
 //! and the header caches, so that a trace started afterwards holds only the traffic it is about.
+//!
+//! Smaller networks for one idea each are in [`link`], [`node`] and [`tunnel`].
+
+pub mod link;
+pub mod node;
+pub mod tunnel;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -4,6 +4,9 @@
 //! then used from anywhere. Senders give their packets addresses and ports that the trial chose;
 //! receivers say when a packet arrived, which is how a trial knows that its trace is complete.
 
+pub mod exchange;
+pub mod stream;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;

@@ -29,6 +29,7 @@ const TOOLS: &[&str] = &[
     "arptables-legacy",
     "conntrack",
     "ipvsadm",
+    "wg",
     "ethtool",
     "tcpdump",
     "sh",

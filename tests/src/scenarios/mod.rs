@@ -5,12 +5,19 @@
 //! do is a [`Skip`], found out where it matters and not from a version number.
 
 mod article;
+mod backends;
 mod changes;
 mod command;
+mod conntrack;
+mod drops;
 mod filters;
+mod following;
+mod groundwork;
 mod lifecycle;
 mod lockdown;
+mod nat;
 mod protocols;
+mod tunnels;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -74,13 +81,20 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 7] = [
+    let themes: [fn() -> Vec<Trial>; 14] = [
         changes::trials,
         article::trials,
         protocols::trials,
         filters::trials,
         lifecycle::trials,
         command::trials,
+        groundwork::trials,
+        drops::trials,
+        following::trials,
+        nat::trials,
+        conntrack::trials,
+        tunnels::trials,
+        backends::trials,
         lockdown::trials,
     ];
     themes.iter().flat_map(|trials| trials()).collect()

@@ -1,0 +1,205 @@
+//! What connection tracking makes of a packet (`--conntrack`): state, zone and both tuples.
+//!
+//! The second opinion is `conntrack -L`, the kernel's own list of the entries.
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+
+use super::{skip, trial};
+use crate::frame::Frame;
+use crate::frontend::Frontend;
+use crate::netns::Netns;
+use crate::row::Row;
+use crate::topology::node::{self, Routed, SERVER, SERVICE};
+use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::tracer::{Outcome, Tracer};
+use crate::traffic::exchange::Exchange;
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("conntrack_zone", zone),
+        trial("conntrack_untracked", untracked),
+        trial("conntrack_invalid", invalid),
+    ];
+    for frontend in [Frontend::Legacy, Frontend::Nft] {
+        let name = format!("conntrack_states_{frontend}");
+        trials.push(trial(name, move || states(frontend)));
+    }
+    trials
+}
+
+const OPTIONS: &[&str] = &[
+    "--conntrack",
+    "--wide",
+    "-H",
+    node::CLIENT,
+    "--proto",
+    "udp",
+];
+
+/// Rows of connection tracking inside `net` whose packet is `packet`.
+fn told<'a>(outcome: &'a Outcome, net: &Netns, packet: &str) -> Vec<&'a Row> {
+    let wanted = |row: &&Row| row.netns == net.inode() && row.pkt.contains(packet);
+    let rows = outcome.rows.iter().filter(wanted);
+    rows.filter(|row| row.state().is_some()).collect()
+}
+
+/// Entries of `conntrack -L`: the two directions of each, as PKT_INFO would have them.
+fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
+    let text = net.run("conntrack", &["-L", "-p", "udp"])?;
+    let entry = |line: &str| {
+        let values = |name: &str| -> Vec<String> {
+            line.split_whitespace()
+                .filter_map(|word| word.strip_prefix(name))
+                .map(str::to_owned)
+                .collect()
+        };
+        let parts = ["src=", "sport=", "dst=", "dport="].map(values);
+        let tuple = |index: usize| {
+            let [src, sport, dst, dport] = parts.each_ref().map(|part| part.get(index));
+            Some(format!("U:{}:{}->{}:{}", src?, sport?, dst?, dport?))
+        };
+        Some((tuple(0)?, tuple(1)?))
+    };
+    Ok(text.lines().filter_map(entry).collect())
+}
+
+/// New there, a reply back, established there again; behind DNAT the answers are not the mirror
+/// image of the questions.
+fn states(frontend: Frontend) -> Result<()> {
+    let routed = Routed::build()?;
+    routed.serve_by_dnat(frontend)?;
+    let exchange = exchange(&routed)?;
+    let tracer = Tracer::start(OPTIONS)?;
+    let seen = exchange.ask(at(SERVICE, PORT)?)?;
+    exchange.answer(seen, at(SERVICE, PORT)?)?;
+    exchange.ask(at(SERVICE, PORT)?)?;
+    let listed = listed(&routed.node)?;
+    let outcome = tracer.stop()?;
+    let client = format!("{}:{CLIENT_PORT}", node::CLIENT);
+    let orig = format!("U:{client}->{SERVICE}:{PORT}");
+    let reply = format!("U:{SERVER}:{PORT}->{client}");
+    outcome.explain((|| {
+        outcome.complete()?;
+        ensure!(
+            listed.contains(&(orig.clone(), reply.clone())),
+            "conntrack -L does not list {orig} and {reply}: {listed:?}"
+        );
+        // Before the table of DNAT, which a packet of a known connection does not ask either.
+        let there = told(&outcome, &routed.node, &orig);
+        let (first, last) = (there.first(), there.last());
+        let (first, last) = first
+            .zip(last)
+            .context("nothing was told of the questions")?;
+        ensure!(first.state() == Some("NEW"), "not new: {first}");
+        ensure!(
+            last.state() == Some("ESTABLISHED"),
+            "not established: {last}"
+        );
+        let back = told(&outcome, &routed.node, &reply);
+        let back = back.first().context("nothing was told of the answer")?;
+        ensure!(
+            back.state() == Some("ESTABLISHED"),
+            "not established: {back}"
+        );
+        for (row, dir) in [(first, "original"), (last, "original"), (back, "reply")] {
+            let connection = row.connection().context("no entry")?;
+            ensure!(
+                connection.orig == orig && connection.zone == "0" && connection.dir == dir,
+                "another connection or direction: {row}"
+            );
+        }
+        for row in [last, back] {
+            let connection = row.connection().context("no entry")?;
+            ensure!(connection.reply == reply, "other answers: {row}");
+        }
+        Ok(())
+    })())
+}
+
+fn exchange(routed: &Routed) -> Result<Exchange> {
+    Exchange::open(
+        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
+        (&routed.server, at(SERVER, PORT)?),
+    )
+}
+
+/// A zone of one's own, as network plug-ins use them.
+fn zone() -> Result<()> {
+    let routed = Routed::build()?;
+    raw_rule(&routed, "--zone 7")?;
+    let outcome = one_datagram(&routed)?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
+        let row = rows.first().context("nothing was told")?;
+        let connection = row.connection().context("no tuples")?;
+        ensure!(connection.zone == "7", "another zone: {row}");
+        Ok(())
+    })())
+}
+
+fn untracked() -> Result<()> {
+    let routed = Routed::build()?;
+    raw_rule(&routed, "--notrack")?;
+    // Without a rule that wants it, connections are not tracked at all.
+    Frontend::Legacy.apply(
+        &routed.node,
+        "-t filter -A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT\n",
+    )?;
+    let outcome = one_datagram(&routed)?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
+        let row = rows.first().context("nothing was told")?;
+        ensure!(row.state() == Some("UNTRACKED"), "not untracked: {row}");
+        Ok(())
+    })())
+}
+
+fn raw_rule(routed: &Routed, wish: &str) -> Result<()> {
+    let frontend = Frontend::Legacy;
+    if let Err(error) = frontend.probe() {
+        return skip(format!("{error:#}"));
+    }
+    let rule = format!("-t raw -A PREROUTING -i pod0 -j CT {wish}\n");
+    frontend.apply(&routed.node, &rule)
+}
+
+fn one_datagram(routed: &Routed) -> Result<Outcome> {
+    let exchange = exchange(routed)?;
+    let tracer = Tracer::start(OPTIONS)?;
+    exchange.ask(at(SERVER, PORT)?)?;
+    tracer.stop()
+}
+
+/// A wrong checksum: the datagram belongs to no connection and begins none. The node forwards it
+/// all the same.
+fn invalid() -> Result<()> {
+    let routed = Routed::build()?;
+    let frontend = Frontend::Legacy;
+    if let Err(error) = frontend.probe() {
+        return skip(format!("{error:#}"));
+    }
+    let rule = "-t filter -A FORWARD -m conntrack --ctstate INVALID -j ACCEPT\n";
+    frontend.apply(&routed.node, rule)?;
+    let frame = Frame {
+        bad_udp_checksum: true,
+        ..routed.whole_frame(16)?
+    };
+    let exchange = exchange(&routed)?;
+    let tracer = Tracer::start(OPTIONS)?;
+    frame.transmit(&routed.client, "eth0")?;
+    // On the same way, so the frame has been seen by the node when this arrives.
+    exchange.ask(at(SERVER, PORT)?)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
+        let (first, last) = (rows.first(), rows.last());
+        let (first, last) = first.zip(last).context("nothing was told")?;
+        ensure!(first.state() == Some("INVALID"), "not invalid: {first}");
+        ensure!(last.state() == Some("NEW"), "not new: {last}");
+        Ok(())
+    })())
+}

@@ -1,0 +1,174 @@
+//! Two hosts with a tunnel through the cable between them.
+//!
+//! ```text
+//!   left  tun0 192.168.71.1                       tun0 192.168.71.2  right
+//!         eth0 10.71.0.1 ----------------------- eth0 10.71.0.2
+//! ```
+//!
+//! A packet between the inner addresses travels inside one between the outer addresses: each kind
+//! of tunnel puts other headers before it, and WireGuard encrypts it too.
+
+use anyhow::{Context as _, Result};
+
+use super::link::{LEFT, Link, RIGHT};
+use super::{WARM_UP_PORT, at};
+use crate::netns::Netns;
+use crate::process;
+use crate::scenarios::skip;
+use crate::traffic;
+
+/// Inner address of the left host.
+pub const LEFT_INNER: &str = "192.168.71.1";
+/// Inner address of the right host.
+pub const RIGHT_INNER: &str = "192.168.71.2";
+
+/// UDP port that WireGuard uses here.
+pub const WIREGUARD_PORT: u16 = 51820;
+
+const LEFT_MAC: &str = "0a:77:00:00:00:01";
+const RIGHT_MAC: &str = "0a:77:00:00:00:02";
+
+/// What kind of tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ethernet in UDP port 4789.
+    Vxlan,
+    /// Ethernet in UDP port 6081.
+    Geneve,
+    /// IPv4 in IPv4.
+    Ipip,
+    /// IPv4 in GRE.
+    Gre,
+    /// Encrypted, in UDP.
+    Wireguard,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Vxlan,
+        Self::Geneve,
+        Self::Ipip,
+        Self::Gre,
+        Self::Wireguard,
+    ];
+
+    /// Its name for `ip`, and for trials.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Ipip => "ipip",
+            Self::Gre => "gre",
+            Self::Wireguard => "wireguard",
+        }
+    }
+
+    /// The UDP port that its outer packets go to; none when it does not use UDP.
+    pub const fn port(self) -> Option<u16> {
+        match self {
+            Self::Vxlan => Some(4789),
+            Self::Geneve => Some(6081),
+            Self::Ipip | Self::Gre => None,
+            Self::Wireguard => Some(WIREGUARD_PORT),
+        }
+    }
+
+    /// Arguments of `ip link add tun0`, between an `own` and a `peer` outer address.
+    fn arguments(self, mac: &str, own: &str, peer: &str) -> String {
+        match self {
+            Self::Vxlan => format!(
+                "address {mac} type vxlan id 71 local {own} remote {peer} dstport 4789 nolearning"
+            ),
+            Self::Geneve => format!("address {mac} type geneve id 71 remote {peer} dstport 6081"),
+            Self::Ipip => format!("type ipip local {own} remote {peer} ttl 64"),
+            Self::Gre => format!("type gre local {own} remote {peer} ttl 64"),
+            Self::Wireguard => "type wireguard".to_owned(),
+        }
+    }
+
+    const fn has_ethernet(self) -> bool {
+        matches!(self, Self::Vxlan | Self::Geneve)
+    }
+}
+
+/// The two hosts with their tunnel; dropping it removes everything.
+pub struct Tunnel {
+    /// The hosts and the cable.
+    pub link: Link,
+}
+
+impl Tunnel {
+    /// Builds a tunnel. Skips where the kernel has no such device.
+    pub fn build(kind: Kind) -> Result<Self> {
+        let tunnel = Self {
+            link: Link::build()?,
+        };
+        let (left, right) = (&tunnel.link.left, &tunnel.link.right);
+        let ends = [
+            (left, LEFT_MAC, [LEFT, RIGHT]),
+            (right, RIGHT_MAC, [RIGHT, LEFT]),
+        ];
+        for (host, mac, [own, peer]) in ends {
+            let add = kind.arguments(mac, own, peer);
+            if let Err(error) = host.ip(&format!("link add tun0 {add}\n")) {
+                return skip(format!("no device {}: {error:#}", kind.name()));
+            }
+        }
+        if kind == Kind::Wireguard {
+            agree_on_keys(&tunnel.link)?;
+        }
+        let ends = [
+            (left, LEFT_INNER, RIGHT_INNER, RIGHT_MAC),
+            (right, RIGHT_INNER, LEFT_INNER, LEFT_MAC),
+        ];
+        for (host, own, peer, peer_mac) in ends {
+            let mut script = format!("link set tun0 up\naddr add {own}/24 dev tun0\n");
+            if kind.has_ethernet() {
+                script.push_str(&format!(
+                    "neigh replace {peer} lladdr {peer_mac} dev tun0 nud permanent\n"
+                ));
+            }
+            host.ip(&script)?;
+        }
+        for (from, to, address) in [(left, right, RIGHT_INNER), (right, left, LEFT_INNER)] {
+            traffic::exchange_one(from, to, at(address, WARM_UP_PORT)?)
+                .with_context(|| format!("the new {} tunnel does not work", kind.name()))?;
+        }
+        Ok(tunnel)
+    }
+}
+
+/// Gives each end a key of its own and the other's public one.
+fn agree_on_keys(link: &Link) -> Result<()> {
+    let key = || -> Result<(String, String)> {
+        let private = process::run("wg", &["genkey"])?;
+        let public = process::run_with_input("wg", &["pubkey"], &private)?;
+        Ok((private, public.trim().to_owned()))
+    };
+    let (left, right) = (key()?, key()?);
+    let introduce = |host: &Netns, own: &str, public: &str, peer: &str, inner: &str| {
+        let port = WIREGUARD_PORT.to_string();
+        let endpoint = format!("{peer}:{WIREGUARD_PORT}");
+        let allowed = format!("{inner}/32");
+        host.enter(|| {
+            let arguments = [
+                "set",
+                "tun0",
+                "listen-port",
+                &port,
+                "private-key",
+                "/proc/self/fd/0",
+                "peer",
+                public,
+                "endpoint",
+                &endpoint,
+                "allowed-ips",
+                &allowed,
+            ];
+            process::run_with_input("wg", &arguments, own).map(drop)
+        })
+    };
+    introduce(&link.left, &left.0, &right.1, RIGHT, RIGHT_INNER)?;
+    introduce(&link.right, &right.0, &left.1, LEFT, LEFT_INNER)
+}

@@ -1,0 +1,103 @@
+//! An XDP program that drops everything, on one interface for as long as this value lives.
+//!
+//! Two instructions need no compiler; they are loaded and attached with bpf(2), generically, so
+//! that the packet is an `sk_buff` already when it is dropped.
+
+use std::fs::File;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+
+use anyhow::{Context as _, Result};
+use nix::libc::{SYS_bpf, c_long, syscall};
+use nix::net::if_::if_nametoindex;
+
+use crate::netns::Netns;
+
+const BPF_PROG_LOAD: c_long = 5;
+const BPF_LINK_CREATE: c_long = 28;
+const PROGRAM_TYPE_XDP: u32 = 6;
+const ATTACH_XDP: u32 = 37;
+const GENERIC: u32 = 1 << 1;
+
+/// `r0 = XDP_DROP; exit`.
+const DROP: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+
+/// `union bpf_attr` for BPF_PROG_LOAD, as far as it is needed (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct Load {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// The same for BPF_LINK_CREATE (5.9 and later for XDP).
+#[repr(C)]
+struct Link {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// The program, attached; dropping it detaches it.
+pub struct XdpDrop {
+    _link: File,
+}
+
+impl XdpDrop {
+    /// Drops all that comes in at `iface` of `net`.
+    pub fn attach(net: &Netns, iface: &str) -> Result<Self> {
+        net.enter(|| {
+            let program = load().context("cannot load an XDP program")?;
+            let attributes = Link {
+                prog_fd: u32::try_from(program.as_raw_fd()).context("a descriptor")?,
+                target_ifindex: if_nametoindex(iface).context("no such interface")?,
+                attach_type: ATTACH_XDP,
+                flags: GENERIC,
+            };
+            let link = bpf(BPF_LINK_CREATE, &attributes)
+                .with_context(|| format!("cannot attach an XDP program to {iface}"))?;
+            Ok(Self { _link: link })
+        })
+    }
+}
+
+fn load() -> Result<File> {
+    let attributes = Load {
+        prog_type: PROGRAM_TYPE_XDP,
+        insn_cnt: 2,
+        insns: DROP.as_ptr() as u64,
+        license: c"MIT".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name: *b"skbtrace_drop\0\0\0",
+        prog_ifindex: 0,
+        expected_attach_type: ATTACH_XDP,
+    };
+    bpf(BPF_PROG_LOAD, &attributes)
+}
+
+/// Makes the call; the commands used here all yield a descriptor.
+fn bpf<T>(command: c_long, attributes: &T) -> Result<File> {
+    let size = size_of::<T>();
+    // SAFETY: `attributes` is a prefix of `union bpf_attr` of this size; what it points to lives on.
+    let descriptor = unsafe { syscall(SYS_bpf, command, attributes, size) };
+    let descriptor = i32::try_from(descriptor).context("a descriptor")?;
+    if descriptor < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
