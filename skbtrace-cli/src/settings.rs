@@ -176,8 +176,13 @@ impl Settings {
     pub fn wants(&self, hook: &Hook) -> bool {
         // A tunnel makes other packets of those that match.
         let through_tunnels = self.follow.is_some() && self.sets & TUNNEL != 0;
-        self.is_chosen(hook)
-            && (through_tunnels || can_match(&self.filter, hook.layer3, hook.layer4))
+        self.is_chosen(hook) && (through_tunnels || self.can_match(hook))
+    }
+
+    /// Whether a packet accepted by the filter can pass `hook` as it is.
+    #[must_use]
+    pub fn can_match(&self, hook: &Hook) -> bool {
+        can_match(&self.filter, hook.layer3, hook.layer4)
     }
 
     /// Whether drops are listened to.

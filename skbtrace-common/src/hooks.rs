@@ -232,6 +232,10 @@ pub struct Hook {
     /// Needed to follow packets: attached, without events of its own, even when its sets are not
     /// chosen.
     pub follows: bool,
+    /// Every packet of its protocol that is sent or received passes here early: where packets are
+    /// to be followed by what they were at first, and nobody else sees that, it is attached
+    /// without events of its own.
+    pub begins: bool,
     /// Module that usually holds the function, for a helpful word when it is missing.
     pub module: Option<&'static str>,
     /// Candidates, best first.

@@ -42,7 +42,7 @@ use crate::{call::Call, kernel::binding, skb::Skb};
 pub fn hop(ctx: ProbeContext) -> u32 {
     let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
-    if matches(call, &mut skb) {
+    if matches(call, &mut skb) && !binding().is_silent() {
         event::hop(call, &skb);
     }
     0

@@ -347,3 +347,51 @@ fn map_hint(error: &MapError) -> &'static str {
         _ => "",
     }
 }
+#[cfg(test)]
+mod tests {
+    use skbtrace_common::hooks::HOOKS;
+
+    use super::*;
+
+    static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skbtrace"));
+
+    /// The image holds the code for every kernel and option; a program gets what it needs.
+    #[test]
+    fn a_program_is_less_than_its_image() {
+        let mut object = Object::parse(OBJECT).expect("an object");
+        let sections = object
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        object.relocate_calls(&sections).expect("functions");
+        let config = Config {
+            options: USE_CAST,
+            ..Config::new()
+        };
+        let hook = HOOKS
+            .iter()
+            .find(|hook| hook.name == "ip_rcv")
+            .expect("a row");
+        for name in PROGRAMS {
+            let program = &object.programs[name];
+            let image = &object.functions[&program.function_key()].instructions;
+            let mut program = image.clone();
+            configure(&mut program, &config, 7);
+            bind(&mut program, Binding::new(1, hook, &hook.sites[0]).silent());
+            let program = specialise(&program, |_| false);
+            let (before, after) = (image.len(), program.len());
+            // A third for most; those that always report an event have less to lose.
+            assert!(after * 4 <= before * 3, "{name}: {after} of {before}");
+            assert!(
+                program
+                    .iter()
+                    .all(
+                        |i| Constant::recognise(u64::from(i.imm.cast_unsigned())).is_none()
+                            && i.imm != RDONLY_CAST
+                    ),
+                "{name} has a placeholder left"
+            );
+        }
+    }
+}

@@ -128,7 +128,9 @@ fn look(btf: Option<&Path>) -> Vec<Finding> {
     let (state, word) = optional(ring, "a perf event array is used instead");
     add("ring buffer", state, word);
 
-    let multi = features::common_address().and_then(features::kprobe_multi).map_err(|error| error.to_string());
+    let multi = features::common_address()
+        .and_then(features::kprobe_multi)
+        .map_err(|error| error.to_string());
     let (state, word) = optional(multi, "single kprobes are used");
     add("kprobe.multi", state, word);
 

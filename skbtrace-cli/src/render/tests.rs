@@ -5,7 +5,7 @@ mod conntrack;
 use proptest::prelude::*;
 use skbtrace_common::{
     Plain as _,
-    record::{GONE, HAS_NETNS, KIND_NAT, RawEvent, RawNat, RawStack},
+    record::{GONE, HAS_NETNS, KIND_NAT, RawEvent, RawStack, RawVerdict},
 };
 
 use super::{Table, TableOptions, TimeFormat};
@@ -401,7 +401,7 @@ fn a_cut_packet_has_no_ports() {
 }
 
 /// A verdict and a stack.
-const LONGEST: usize = size_of::<RawNat>() + size_of::<RawStack>();
+const LONGEST: usize = size_of::<RawVerdict>() + size_of::<RawStack>();
 
 /// Bytes of a record with a known kind, and often with a packet that makes sense.
 fn record_bytes() -> impl Strategy<Value = Vec<u8>> {

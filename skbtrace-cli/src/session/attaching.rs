@@ -145,12 +145,16 @@ impl Engine {
 
 /// The hooks of the chosen sets that the filter can match, and those that following needs.
 fn choose(settings: &Settings, types: &Types) -> Vec<Wanted> {
+    // A drop or a verdict may come when the packet is no longer what the filter says.
+    let begins = !HOOKS.iter().any(|hook| hook.begins && settings.wants(hook))
+        && settings.filter.active() != 0;
     HOOKS
         .iter()
         .enumerate()
         .filter_map(|(row, hook)| {
             let wants = settings.wants(hook);
-            let needed = settings.follow.is_some() && hook.follows;
+            let needed = settings.follow.is_some()
+                && (hook.follows || (begins && hook.begins && settings.can_match(hook)));
             (wants || needed).then(|| Wanted {
                 row,
                 sites: types.sites(hook.sites),

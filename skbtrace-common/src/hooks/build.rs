@@ -57,6 +57,7 @@ pub(super) const fn hop(name: &'static str, stage: Stage, sites: &'static [Site]
         layer4: Layer4::Any,
         bare: false,
         follows: false,
+        begins: false,
         module: None,
         sites,
     }
@@ -81,6 +82,10 @@ impl Hook {
     }
     pub(super) const fn bare(mut self) -> Self {
         self.bare = true;
+        self
+    }
+    pub(super) const fn begins(mut self) -> Self {
+        self.begins = true;
         self
     }
     pub(super) const fn follows(mut self) -> Self {

@@ -12,11 +12,11 @@ use crate::hooks::{
 pub(super) const ROWS: &[Hook] = &[
     function!("ip_rcv", LocalIn, Skb(1)).v4(),
     // Batched receive passes ip_rcv_core and not ip_rcv.
-    function!("ip_rcv_core", LocalIn, Skb(1)).v4(),
+    function!("ip_rcv_core", LocalIn, Skb(1)).begins().v4(),
     // Inlined into ip_rcv: passes only where the netns has PRE_ROUTING hooks (all four kernels).
     function!("ip_rcv_finish", LocalIn, Skb(3)).v4(),
     function!("ipv6_rcv", LocalIn, Skb(1)).v6(),
-    function!("ip6_rcv_core", LocalIn, Skb(1)).v6(),
+    function!("ip6_rcv_core", LocalIn, Skb(1)).begins().v6(),
     // Inlined into ipv6_rcv, like ip_rcv_finish.
     function!("ip6_rcv_finish", LocalIn, Skb(3)).v6(),
     // ---- the route ------------------------------------------------------------------------

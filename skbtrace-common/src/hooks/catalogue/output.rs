@@ -38,8 +38,8 @@ pub(super) const ROWS: &[Hook] = &[
         .v4()
         .bare(),
     // ip_local_out is inlined into its callers but for TCP (all four kernels).
-    function!("__ip_local_out", LocalOut, Skb(3)).v4(),
-    function!("__ip6_local_out", LocalOut, Skb(3)).v6(),
+    function!("__ip_local_out", LocalOut, Skb(3)).begins().v4(),
+    function!("__ip6_local_out", LocalOut, Skb(3)).begins().v6(),
     function!("arp_xmit", LocalOut, Skb(1)).arp(),
     // The ICMPv6 header is there, the IPv6 header comes in it (net/ipv6/ndisc.c).
     function!("ndisc_send_skb", LocalOut, Skb(1))

@@ -48,7 +48,7 @@ fn to_the_end() -> Result<()> {
         let id = outcome
             .identity(&hop(&["udp_rcv"]).inside(&routed.server))?
             .id;
-        let freed = hop(&["skb_release_data"]).id(id);
+        let freed = hop(&["skb_release_head_state", "__consume_stateless_skb"]).id(id);
         outcome.in_order(&[hop(&["udp_rcv"]).id(id), freed.clone()])?;
         let last = outcome
             .rows
