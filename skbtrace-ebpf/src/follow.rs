@@ -27,8 +27,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Nobody: packets are not followed.
-    pub const NONE: Self = Self { id: 0, parent: 0 };
+    /// Nobody: packets are not followed. The compiler must not see the zeros: it would call a byte
+    /// loop for two of them.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let nobody = opaque(0) as u64;
+        Self {
+            id: nobody,
+            parent: nobody,
+        }
+    }
 }
 
 #[repr(C)]

@@ -10,7 +10,7 @@ use skbtrace_common::{
 use crate::{
     call::{Call, forget_type},
     config,
-    follow::Identity,
+    follow::{Identity, opaque},
     kernel,
     kernel::read,
     offset,
@@ -60,12 +60,13 @@ impl Skb {
     /// A packet at an address that is not known yet. Made where it is used and filled in place:
     /// moved, its window would be copied.
     #[inline(always)]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
+        let nothing = opaque(0) as u64;
         Self {
-            address: 0,
-            identity: Identity::NONE,
-            typed: 0,
-            positions: ptr::null(),
+            address: nothing,
+            identity: Identity::none(),
+            typed: nothing,
+            positions: nothing as *const u8,
             window: MaybeUninit::uninit(),
         }
     }

@@ -133,9 +133,9 @@ pub struct BenchArgs {
     pub options: Vec<String>,
 }
 
-/// A guest has two processors; two guests on two would only disturb each other.
+/// A guest has two processors, but seldom uses both.
 fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn through(kind: Kind) -> Result<()> {
                 .on("eth0")
                 .pkt(&outer),
             hop(&["ip_rcv"]).inside(right).on("eth0").pkt(&outer),
-            hop(&["ip_rcv"]).inside(right).on("tun0").pkt(&inner),
+            hop(&["ip_rcv_core"]).inside(right).on("tun0").pkt(&inner),
             hop(&["udp_rcv"]).inside(right).pkt(&inner),
         ])?;
         outcome.one_family(id)?;
