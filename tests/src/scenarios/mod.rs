@@ -8,6 +8,7 @@ mod article;
 mod changes;
 mod command;
 mod filters;
+mod functions;
 mod lifecycle;
 mod lockdown;
 mod protocols;
@@ -74,11 +75,12 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 7] = [
+    let themes: [fn() -> Vec<Trial>; 8] = [
         changes::trials,
         article::trials,
         protocols::trials,
         filters::trials,
+        functions::trials,
         lifecycle::trials,
         command::trials,
         lockdown::trials,
