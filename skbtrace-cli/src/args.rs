@@ -80,6 +80,17 @@ pub struct HookArgs {
     /// One option for each set.
     #[command(flatten)]
     pub sets: Sets,
+    /// Every function that takes a packet, and the sets named
+    #[arg(id = sets::EVERYTHING, long = sets::EVERYTHING)]
+    pub all: bool,
+    /// Of --all, only those of this module, or of vmlinux
+    #[arg(
+        long = "module",
+        value_name = "MOD",
+        value_delimiter = ',',
+        requires = sets::EVERYTHING
+    )]
+    pub modules: Vec<String>,
     /// Of those, only functions whose name matches
     #[arg(long, value_name = "REGEX", value_parser = value::regex)]
     pub func: Option<Regex>,

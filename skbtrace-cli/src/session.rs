@@ -4,6 +4,7 @@
 //! module that holds the whole line in its hands; each step is somebody else's.
 
 mod attaching;
+mod choosing;
 mod debug;
 mod machine;
 mod names;

@@ -17,7 +17,10 @@ use thiserror::Error;
 use crate::{
     args::TraceArgs,
     filter::{self, TooMany, Values, can_match},
-    kernel::netns::{self, NetnsError, NetnsSpec},
+    kernel::{
+        functions,
+        netns::{self, NetnsError, NetnsSpec},
+    },
 };
 
 /// Everything a run is told.
@@ -25,7 +28,9 @@ use crate::{
 pub struct Settings {
     /// Bits of [`SETS`].
     pub sets: u32,
-    /// Of those sets, only the functions whose name matches.
+    /// Every function that takes a packet, too.
+    pub all: Option<All>,
+    /// Of all these, only the functions whose name matches.
     pub only: Option<Regex>,
     /// Which packets.
     pub filter: Filter,
@@ -61,6 +66,30 @@ pub struct Settings {
     pub ready_file: Option<PathBuf>,
     /// How often `-v` was given.
     pub verbose: u8,
+}
+
+/// A choice of every function that takes a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct All {
+    /// Of these modules alone, when there are any; [`functions::KERNEL`] is the kernel itself.
+    pub modules: Vec<String>,
+}
+
+impl All {
+    /// Whether a row of the catalogue stands for its functions, as far as the catalogue knows: it
+    /// reports a packet's passing, or its end.
+    fn has(&self, hook: &Hook) -> bool {
+        let module = hook.module.unwrap_or(functions::KERNEL);
+        reports_calls(hook)
+            && hook.sites.iter().any(|site| !site.tracepoint)
+            && (self.modules.is_empty() || self.modules.iter().any(|chosen| chosen == module))
+    }
+}
+
+/// Whether a row reports each call of its function, at its entry.
+#[must_use]
+pub fn reports_calls(hook: &Hook) -> bool {
+    matches!(hook.kind, Kind::Hop | Kind::Free)
 }
 
 /// How the time of an event is printed.
@@ -161,6 +190,12 @@ pub enum SettingsError {
         /// The chosen sets, as options.
         sets: String,
     },
+    /// `--backend fentry` with `--all`.
+    #[error(
+        "--backend fentry: not with --all, since the kernel takes minutes to undo so many; \
+         leave it out, or choose kprobe-multi or kprobe"
+    )]
+    AllByFentry,
     /// The filters leave nothing.
     #[error(
         "the filters exclude each other: no packet at any of the chosen functions can match all \
@@ -174,15 +209,15 @@ impl Settings {
     /// place that a packet accepted by the filter can pass.
     #[must_use]
     pub fn wants(&self, hook: &Hook) -> bool {
-        // A tunnel makes other packets of those that match.
-        let through_tunnels = self.follow.is_some() && self.sets & TUNNEL != 0;
-        self.is_chosen(hook) && (through_tunnels || self.can_match(hook))
+        self.is_chosen(hook) && self.can_match(hook)
     }
 
-    /// Whether a packet accepted by the filter can pass `hook` as it is.
+    /// Whether a packet that is shown can pass a hook.
     #[must_use]
     pub fn can_match(&self, hook: &Hook) -> bool {
-        can_match(&self.filter, hook.layer3, hook.layer4)
+        // A tunnel makes other packets of those that match.
+        let has_tunnels = self.all.is_some() || self.sets & TUNNEL != 0;
+        self.follow.is_some() && has_tunnels || can_match(&self.filter, hook.layer3, hook.layer4)
     }
 
     /// Whether drops are listened to.
@@ -200,7 +235,9 @@ impl Settings {
                     .iter()
                     .any(|site| only.is_match(site.display_name()))
         };
-        hook.sets & self.sets != 0 && self.only.as_ref().is_none_or(matches)
+        let is_in_set = hook.sets & self.sets != 0;
+        (is_in_set || self.all.as_ref().is_some_and(|all| all.has(hook)))
+            && self.only.as_ref().is_none_or(matches)
     }
 }
 
@@ -233,6 +270,14 @@ impl TryFrom<TraceArgs> for Settings {
         };
         let settings = Self {
             sets: hooks.sets.0,
+            all: hooks.all.then(|| All {
+                // The kernel writes names of modules with underscores.
+                modules: hooks
+                    .modules
+                    .iter()
+                    .map(|name| name.replace('-', "_"))
+                    .collect(),
+            }),
             only: hooks.func,
             filter: filter::build(&values)?,
             count: output.count,
@@ -265,6 +310,13 @@ impl TryFrom<TraceArgs> for Settings {
 impl Settings {
     /// Refuses choices that leave nothing to listen on, which would look like silence.
     fn check(&self) -> Result<(), SettingsError> {
+        if self.all.is_some() {
+            // Which functions there are is not known yet.
+            return match self.backend {
+                Backend::Fentry => Err(SettingsError::AllByFentry),
+                _ => Ok(()),
+            };
+        }
         if let Some(only) = &self.only
             && !HOOKS.iter().any(|hook| self.is_chosen(hook))
         {

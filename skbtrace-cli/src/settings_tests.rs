@@ -88,7 +88,32 @@ fn functions_are_chosen_within_the_sets() {
 }
 
 #[test]
+fn every_function() {
+    assert_eq!(settings("").expect("accepted").all, None);
+    let s = settings("--all --module nf-conntrack,bridge --func ^no_such$").expect("accepted");
+    let modules = ["nf_conntrack", "bridge"].map(str::to_owned).to_vec();
+    assert_eq!(s.all, Some(All { modules }));
+    assert!(!HOOKS.iter().any(|hook| s.wants(hook)), "only what matches");
+
+    let s = settings("--all --module br_netfilter").expect("accepted");
+    let wants = |name: &str| {
+        let hook = HOOKS.iter().find(|hook| hook.name == name);
+        s.wants(hook.expect("in the catalogue"))
+    };
+    assert!(wants("br_nf_forward") && !wants("ip_rcv") && !wants("ipt_do_table"));
+
+    // What is followed may be changed into anything.
+    let wants_arp = |line: &str| {
+        let s = settings(line).expect("accepted");
+        let mut arp = HOOKS.iter().filter(|hook| hook.name == "arp_rcv");
+        arp.any(|hook| s.wants(hook))
+    };
+    assert!(wants_arp("--all -P 53") && !wants_arp("--all -P 53 --no-follow"));
+}
+
+#[test]
 fn refusals() {
+    assert_snapshot!(refusal("--all --backend fentry"), @"--backend fentry: not with --all, since the kernel takes minutes to undo so many; leave it out, or choose kprobe-multi or kprobe");
     assert_snapshot!(refusal("--netns no-such-name"), @r#"--netns no-such-name: no such network namespace; "ip netns" lists the named ones, "lsns -t net" all of them"#);
     assert_snapshot!(refusal("--iptable --func ^ip_rcv"), @r#"--func ^ip_rcv: no function of --iptable has a matching name; "skbtrace hooks" lists the functions"#);
     let ports = (0..17).map(|port| port.to_string()).collect::<Vec<_>>();

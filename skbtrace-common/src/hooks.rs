@@ -61,6 +61,8 @@ pub enum Stage {
     Copy,
     /// Freed.
     Free,
+    /// Not told: a function that the catalogue has no row for.
+    Unknown,
 }
 
 impl Stage {
@@ -87,6 +89,7 @@ impl Stage {
             Self::Tap => "tap",
             Self::Copy => "copy",
             Self::Free => "free",
+            Self::Unknown => "?",
         }
     }
 }

@@ -11,13 +11,17 @@ use skbtrace_common::hooks::{DROP, SETS};
 /// The option that prints the stacks of drops, and so chooses their set.
 pub const DROP_STACK: &str = "dropstack";
 
+/// The option for every function there is, beside which no set is the default.
+pub const EVERYTHING: &str = "all";
+
 /// Stands for all sets in a list of names.
 const ALL: &str = "all";
 
 /// The option that takes a list of names.
 const LIST: &str = "set";
 
-/// The chosen sets: bits of [`SETS`], the first set when none was named or implied.
+/// The chosen sets: bits of [`SETS`]; when none was named or implied the first set, or with
+/// [`EVERYTHING`] none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sets(pub u32);
 
@@ -53,12 +57,14 @@ impl FromArgMatches for Sets {
             .map(|name| bits_of(name))
             .chain(options.map(|set| set.bit))
             .fold(0, |bits, more| bits | more);
-        let implied = match matches.try_get_one::<bool>(DROP_STACK) {
-            Ok(Some(true)) => DROP,
-            _ => 0,
-        };
+        let is_set = |option| matches!(matches.try_get_one::<bool>(option), Ok(Some(true)));
+        let implied = if is_set(DROP_STACK) { DROP } else { 0 };
         let chosen = chosen | implied;
-        Ok(Self(if chosen == 0 { default_bits() } else { chosen }))
+        Ok(Self(if chosen == 0 && !is_set(EVERYTHING) {
+            default_bits()
+        } else {
+            chosen
+        }))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -80,6 +80,8 @@ fn every_set_is_an_option() {
     assert_eq!(sets("hooks --set all"), every);
     assert_eq!(sets("--set all"), every);
     assert_eq!(sets("hooks --set route,iptable"), ROUTE | IPTABLE);
+    assert_eq!(sets("--all"), 0, "every function, and no other kinds");
+    assert_eq!(sets("--all --iptable"), IPTABLE);
 }
 
 #[test]
@@ -147,6 +149,7 @@ fn refusals() {
         "--buffer 2G",
         "--color red",
         "--func (",
+        "--module bridge",
         "-t -T",
         "--prot udp",
         "-P",

@@ -1,4 +1,4 @@
-//! Attaching: from rows of the catalogue to programs on kernel functions.
+//! Attaching: from the hooks of a run to programs on kernel functions.
 //!
 //! **Invariant:** a hook that cannot be attached never takes another along; each ends as a
 //! [`Hooked`] with what was taken or as a [`Skipped`] with the reason.
@@ -8,18 +8,19 @@ pub mod kprobe;
 pub mod link;
 mod multi;
 pub mod object;
+mod progress;
 mod specialise;
 pub mod sys;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ffi::CString,
     fmt,
     os::fd::AsFd as _,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use skbtrace_common::hooks::{Binding, HOOKS, Hook, Kind, Site};
+use skbtrace_common::hooks::{Binding, Hook, Kind, Site};
 
 use self::{
     fentry::Trampolines,
@@ -27,6 +28,7 @@ use self::{
     link::Link,
     multi::{Resolver, Target},
     object::Loaded,
+    progress::Progress,
     sys::ProgramKind,
 };
 use crate::kernel::layout::Types;
@@ -70,15 +72,19 @@ pub enum Choice {
     Prefer(Backend),
 }
 
-/// A hook to attach: a row of the catalogue and the places to try, best first.
+/// A hook to attach: a row of this run and the places to try, best first.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The row.
+    /// The row: of the catalogue, or behind it ([`crate::session`]).
     pub row: usize,
+    /// What is in it.
+    pub hook: &'static Hook,
     /// Its sites, with positions as this kernel has them.
     pub sites: Vec<Site>,
     /// No events are wanted of it; it is needed to follow packets.
     pub silent: bool,
+    /// Its symbol is others' too, so only its address tells it from them.
+    pub by_address: bool,
 }
 
 /// A hook that is listened on.
@@ -86,6 +92,8 @@ pub struct Wanted {
 pub struct Hooked {
     /// The row.
     pub row: usize,
+    /// What is in it.
+    pub hook: &'static Hook,
     /// The site that was taken.
     pub site: Site,
     /// How.
@@ -97,6 +105,8 @@ pub struct Hooked {
 pub struct Skipped {
     /// The row.
     pub row: usize,
+    /// What is in it.
+    pub hook: &'static Hook,
     /// Why.
     pub reason: String,
 }
@@ -104,9 +114,9 @@ pub struct Skipped {
 /// What came of attaching.
 #[derive(Debug, Default)]
 pub struct Attached {
-    /// In the order of the catalogue.
+    /// In the order of rows.
     pub hooks: Vec<Hooked>,
-    /// In the order of the catalogue.
+    /// In the order of rows.
     pub skipped: Vec<Skipped>,
     /// What keeps the hooks attached.
     pub links: Vec<Link>,
@@ -186,7 +196,7 @@ impl<'a> Attacher<'a> {
     /// Stops early when `stop` is set; what is attached by then is returned.
     pub fn attach(mut self, wanted: &[Wanted], stop: &AtomicBool) -> Attached {
         let mut groups: BTreeMap<(&'static str, u64), Vec<Target>> = BTreeMap::new();
-        let mut taken = Vec::new();
+        let mut taken = BTreeMap::new();
         let mut left: Vec<usize> = Vec::new();
         for (index, hook) in wanted.iter().enumerate() {
             if stop.load(Ordering::Relaxed) {
@@ -201,7 +211,7 @@ impl<'a> Attacher<'a> {
                         .entry((program, binding.shared().0))
                         .or_default()
                         .push(target);
-                    taken.push((index, site));
+                    taken.insert(index, site);
                 }
                 None => left.push(index),
             }
@@ -211,24 +221,26 @@ impl<'a> Attacher<'a> {
                 break;
             }
             let (links, refused) = multi::attach(self.loaded, program, Binding(binding), &targets);
-            let refused: Vec<usize> = refused.iter().map(|(target, _)| target.index).collect();
+            let refused: HashSet<usize> = refused.iter().map(|(target, _)| target.index).collect();
             self.attached.links.extend(links);
             for target in targets {
-                let site = taken.iter().find(|(index, _)| *index == target.index);
                 if refused.contains(&target.index) {
                     left.push(target.index);
-                } else if let Some((index, site)) = site {
-                    self.took(&wanted[*index], *site, Backend::KprobeMulti);
+                } else if let Some(site) = taken.get(&target.index) {
+                    self.took(&wanted[target.index], *site, Backend::KprobeMulti);
                 }
             }
         }
         left.sort_unstable();
+        let mut progress = Progress::new(left.len());
         for index in left {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             self.one_by_one(&wanted[index]);
+            progress.step();
         }
+        drop(progress);
         self.attached.hooks.sort_by_key(|hook| hook.row);
         self.attached.skipped.sort_by_key(|hook| hook.row);
         self.attached
@@ -237,6 +249,7 @@ impl<'a> Attacher<'a> {
     fn took(&mut self, wanted: &Wanted, site: Site, by: Backend) {
         self.attached.hooks.push(Hooked {
             row: wanted.row,
+            hook: wanted.hook,
             site,
             by,
         });
@@ -248,7 +261,7 @@ impl<'a> Attacher<'a> {
         let Some(trampolines) = &self.trampolines else {
             return false;
         };
-        let kind = HOOKS[wanted.row].kind;
+        let kind = wanted.hook.kind;
         let (program, at_return, by) = match (kind, programs(kind)) {
             // A return that has the arguments needs no entry, and these report nothing.
             (Kind::Clone | Kind::Morph, _) if wanted.silent => ("copied", true, Backend::Fexit),
@@ -282,7 +295,7 @@ impl<'a> Attacher<'a> {
         wanted: &Wanted,
     ) -> Option<(&'static str, Binding, Target, Site)> {
         let resolver = self.resolver.as_ref()?;
-        let hook = &HOOKS[wanted.row];
+        let hook = wanted.hook;
         let (program, None) = programs(hook.kind) else {
             return None;
         };
@@ -304,8 +317,9 @@ impl<'a> Attacher<'a> {
 
     /// Attaches a hook by itself: to a tracepoint, or by kprobes.
     fn one_by_one(&mut self, wanted: &Wanted) {
-        let hook = &HOOKS[wanted.row];
+        let hook = wanted.hook;
         let result = match &self.kprobes {
+            _ if wanted.by_address => Err(Some(AttachError::Ambiguous.to_string())),
             Ok(kprobes) => attach_hook(self.loaded, Some(*kprobes), wanted, hook),
             // Tracepoints need none.
             Err(error) => attach_hook(self.loaded, None, wanted, hook)
@@ -319,6 +333,7 @@ impl<'a> Attacher<'a> {
             }
             Err(reason) => self.attached.skipped.push(Skipped {
                 row: wanted.row,
+                hook,
                 reason: reason.unwrap_or_else(|| absent(hook)),
             }),
         }
@@ -332,12 +347,9 @@ fn absent(hook: &Hook) -> String {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the catalogue has fewer rows"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a run has fewer rows")]
 fn binding(wanted: &Wanted, site: &Site) -> Binding {
-    let binding = Binding::new(wanted.row as u16, &HOOKS[wanted.row], site);
+    let binding = Binding::new(wanted.row as u16, wanted.hook, site);
     if wanted.silent {
         binding.silent()
     } else {

@@ -72,7 +72,7 @@ impl Resolver {
 pub struct Target {
     /// Where it is.
     pub address: u64,
-    /// Row of the catalogue.
+    /// The hook's row.
     pub row: u16,
     /// Which of the caller's it is.
     pub index: usize,
@@ -90,15 +90,20 @@ pub fn attach(
 ) -> (Vec<Link>, Vec<(Target, String)>) {
     let mut links = Vec::new();
     let mut refused = Vec::new();
+    // Loaded, and not taken by a link yet.
+    let mut spare = None;
     let load = || loaded.load(program, ProgramKind::KPROBE_MULTI, binding.shared());
     let mut waiting = vec![targets];
     while let Some(targets) = waiting.pop() {
-        let result = load()
+        let program = spare.take().map_or_else(load, Ok);
+        let result = program
             .map_err(|error| error.to_string())
-            .and_then(|program| {
-                link(&program, targets)
-                    .map(|link| Link::new(link, program))
-                    .map_err(|error| error.to_string())
+            .and_then(|program| match link(&program, targets) {
+                Ok(link) => Ok(Link::new(link, program)),
+                Err(error) => {
+                    spare = Some(program);
+                    Err(error.to_string())
+                }
             });
         match result {
             Ok(link) => links.push(link),

@@ -414,6 +414,28 @@ pub fn unlimit_locked_memory() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }
 
+/// Allows so many open files: more than this process may have by itself where it has the right
+/// (`CAP_SYS_RESOURCE`), and else as many as it may have.
+pub fn raise_open_files(needed: usize) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a pointer to a whole rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return;
+    }
+    let most = limit.rlim_max.max(needed as u64);
+    for most in [most, limit.rlim_max] {
+        limit.rlim_cur = most;
+        limit.rlim_max = most;
+        // SAFETY: a pointer to a whole rlimit. Failure is harmless: hooks that find no room say so.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+            return;
+        }
+    }
+}
+
 fn fd_field(fd: BorrowedFd<'_>) -> u32 {
     // A valid descriptor is not negative.
     fd.as_raw_fd().unsigned_abs()

@@ -1,8 +1,8 @@
 //! BTF: the kernel's description of its own types.
 //!
-//! A reader for the few questions that are asked at every start (where is this member, where does
-//! this function take its packet, what are this enum's constants), which a general library answers only after building the whole
-//! type graph: hundreds of milliseconds and tens of megabytes for a Debian kernel, against the
+//! A reader for the few questions that are asked at a start (where is this member, where does this
+//! function take its packet, which functions take one, what are this enum's constants), which a
+//! general library answers only after building the whole type graph: hundreds of milliseconds and tens of megabytes for a Debian kernel, against the
 //! two passes over the bytes made here. Format: Documentation/bpf/btf.rst.
 //!
 //! **Invariant:** any bytes give an answer or an error, never a panic; no chain of types is
@@ -43,9 +43,9 @@ const MAGIC: u16 = 0xeb9f;
 const HEADER: usize = 24;
 
 const INT: u32 = 1;
-const PTR: u32 = 2;
+pub(super) const PTR: u32 = 2;
 const ARRAY: u32 = 3;
-const STRUCT: u32 = 4;
+pub(super) const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
 const FWD: u32 = 7;
@@ -53,7 +53,7 @@ const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
 const RESTRICT: u32 = 11;
-const FUNC: u32 = 12;
+pub(super) const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -66,6 +66,8 @@ const ENUM64: u32 = 19;
 const DEPTH: usize = 32;
 /// Most anonymous structs and unions that are entered for one member (`sk_buff` has a dozen).
 const BUDGET: usize = 512;
+/// Most arguments of a function that are looked at.
+const ARGUMENTS: u32 = 16;
 /// Longest name that is read, bytes: the kernel's own bound (`KSYM_NAME_LEN`, since 5.16; 128
 /// before).
 const NAME: usize = 512;
@@ -106,6 +108,16 @@ pub struct PacketArgument {
     pub position: u8,
     /// `struct sk_buff **`.
     pub is_pointer: bool,
+}
+
+/// A function that takes a `struct sk_buff *`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Position of the first such argument, from 1; `None` where that is not the number of the
+    /// register it comes in, since a structure or a number of 16 bytes stands before it.
+    pub position: Option<u8>,
 }
 
 impl PacketArgument {
@@ -246,6 +258,41 @@ impl<'b> Btf<'b> {
         })
     }
 
+    /// The functions that this very section describes and that take a packet.
+    pub fn takers(&self) -> impl Iterator<Item = Taker<'_>> {
+        let end = self.end_id();
+        (self.first_id..end).filter_map(|id| {
+            let function = self.get(id).filter(|function| function.kind == FUNC)?;
+            let prototype = self.get(function.value)?;
+            if prototype.kind != FUNC_PROTO {
+                return None;
+            }
+            let source = self.source(function.value)?;
+            let mut in_registers = true;
+            for n in 0..prototype.len.min(ARGUMENTS) {
+                let at = prototype.at + 12 + n as usize * 8;
+                // Arguments that are not named by a type follow: there are no more.
+                let argument = self.strip(word(source, at + 4).ok()?)?;
+                let target = self.get(argument)?;
+                if target.kind == PTR
+                    && let Some(target) = self.strip(target.value).and_then(|id| self.get(id))
+                    && self.is_packet(&target)
+                {
+                    return Some(Taker {
+                        name: self.name(function.name)?,
+                        position: u8::try_from(n + 1).ok().filter(|_| in_registers),
+                    });
+                }
+                in_registers &= match target.kind {
+                    STRUCT | UNION => false,
+                    INT => target.value <= 8,
+                    _ => true,
+                };
+            }
+            None
+        })
+    }
+
     /// Id of a function that was asked for.
     pub fn function(&self, name: &str) -> Option<u32> {
         self.functions
@@ -305,7 +352,8 @@ impl<'b> Btf<'b> {
     }
 
     fn is_packet(&self, t: &Type) -> bool {
-        t.kind == STRUCT && self.name(t.name) == Some(b"sk_buff")
+        // A module may know it by its announcement alone.
+        matches!(t.kind, STRUCT | FWD) && self.name(t.name) == Some(b"sk_buff")
     }
 
     fn structure(&self, name: &str) -> Option<u32> {

@@ -188,6 +188,21 @@ impl Types {
         Ok(types)
     }
 
+    /// Nothing known.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> Self {
+        Self {
+            layout: Layout::UNKNOWN,
+            arguments: HashMap::new(),
+            functions: HashMap::new(),
+            cast: None,
+            has_module_btf: true,
+            has_old_hook_state: false,
+            modules: BTreeSet::new(),
+            drop_reasons: DropReasons::default(),
+        }
+    }
+
     /// The sites to try on this kernel: with the position that BTF tells, or as the catalogue says
     /// where BTF does not know the function. None where nobody can tell how the function takes its
     /// packet.

@@ -4,6 +4,7 @@ pub mod btf;
 pub mod code;
 pub mod drop_reasons;
 pub mod features;
+pub mod functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;

@@ -19,6 +19,13 @@ const TRACEABLE: [&str; 2] = [
 ];
 const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 
+/// The functions that can be traced, a line each; `None` when tracefs cannot be read.
+pub fn traceable() -> Option<String> {
+    TRACEABLE
+        .iter()
+        .find_map(|file| fs::read_to_string(file).ok())
+}
+
 /// The functions of this kernel among some names.
 #[derive(Debug)]
 pub struct Symbols {
@@ -51,9 +58,7 @@ pub enum Presence<'a> {
 impl Symbols {
     /// Looks names up in the running kernel.
     pub fn read(names: &HashSet<&str>) -> Self {
-        let traceable = TRACEABLE
-            .iter()
-            .find_map(|file| fs::read_to_string(file).ok());
+        let traceable = traceable();
         let blacklist = fs::read_to_string(BLACKLIST).unwrap_or_default();
         Self::parse(
             names,

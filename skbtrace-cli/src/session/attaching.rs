@@ -1,6 +1,6 @@
 //! Starting: from settings to attached hooks and an open buffer.
 
-use std::{os::fd::AsFd as _, sync::atomic::Ordering};
+use std::{collections::HashSet, os::fd::AsFd as _, sync::atomic::Ordering};
 
 use anyhow::{Result, anyhow, bail};
 use aya::maps::MapData;
@@ -9,11 +9,14 @@ use skbtrace_common::{
         COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_CALL_STACK,
         WANT_COMM, WANT_DROP_STACK,
     },
-    hooks::{HOOKS, Kind},
+    hooks::Kind,
     layout::Layout,
 };
 
-use super::Stop;
+use super::{
+    Stop,
+    choosing::{self, Chosen},
+};
 use crate::{
     attach::{
         Attached, Attacher, Backend, Choice, Hooked, Wanted,
@@ -21,7 +24,7 @@ use crate::{
         object::{Loaded, MapName, Shape},
         sys,
     },
-    kernel::{drop_reasons::DropReasons, features, layout::Types},
+    kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
     record::Record,
     settings::{self, Settings, Transport},
     stats::LiveCounters,
@@ -31,6 +34,11 @@ use crate::{
 
 /// The kernel side, built by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skbtrace"));
+
+/// Files that a hook takes at most: event, program and link, at the entry and at the return.
+const FILES_PER_HOOK: usize = 6;
+/// Files besides, and room for what a library may open.
+const FILES: usize = 256;
 
 /// Everything that runs in the kernel, and the way back from there.
 pub struct Engine {
@@ -55,9 +63,10 @@ impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
         let types = Types::read_with(settings.btf.as_deref(), settings.wants_drops())?;
-        let wanted = choose(settings, &types);
+        let Chosen { wanted, left_out } = choosing::choose(settings, &types)?;
 
         sys::unlimit_locked_memory();
+        sys::raise_open_files(FILES + wanted.len() * FILES_PER_HOOK);
         let transport = match settings.transport {
             Transport::Auto if features::has_ring_buffer() => Transport::Ringbuf,
             Transport::Auto => Transport::Perf,
@@ -84,13 +93,7 @@ impl Engine {
         // A fentry program may interrupt another; the perf transport has one place for each CPU to
         // put a record together.
         let nesting = transport != Transport::Perf;
-        let attacher = Attacher::new(
-            &mut loaded,
-            &types,
-            choice(settings.backend),
-            wanted.len(),
-            nesting,
-        );
+        let attacher = Attacher::new(&mut loaded, &types, choice(settings), wanted.len(), nesting);
         drop(types);
         let flag = stop.flag();
         let attached = attacher.attach(&wanted, &flag);
@@ -99,11 +102,11 @@ impl Engine {
             link::detach_in_background(attached.links);
             return Ok(None);
         }
-        report(&attached, &wanted, settings);
+        report(&attached, &wanted, &left_out, settings);
         if attached.hooks.iter().all(|hook| is_silent(&wanted, hook)) {
             let first = attached.skipped.first();
             let why = first.map_or(String::new(), |skip| {
-                format!(" ({}: {})", HOOKS[skip.row].name, skip.reason)
+                format!(" ({}: {})", skip.hook.name, skip.reason)
             });
             link::detach_in_background(attached.links);
             bail!("no hook could be attached{why}; -v names them all, and see `skbtrace check`");
@@ -143,29 +146,10 @@ impl Engine {
     }
 }
 
-/// The hooks of the chosen sets that the filter can match, and those that following needs.
-fn choose(settings: &Settings, types: &Types) -> Vec<Wanted> {
-    // A drop or a verdict may come when the packet is no longer what the filter says.
-    let begins = !HOOKS.iter().any(|hook| hook.begins && settings.wants(hook))
-        && settings.filter.active() != 0;
-    HOOKS
-        .iter()
-        .enumerate()
-        .filter_map(|(row, hook)| {
-            let wants = settings.wants(hook);
-            let needed = settings.follow.is_some()
-                && (hook.follows || (begins && hook.begins && settings.can_match(hook)));
-            (wants || needed).then(|| Wanted {
-                row,
-                sites: types.sites(hook.sites),
-                silent: !wants,
-            })
-        })
-        .collect()
-}
-
-fn choice(backend: settings::Backend) -> Choice {
-    match backend {
+fn choice(settings: &Settings) -> Choice {
+    match settings.backend {
+        // The kernel takes a tenth of a second to detach each function (`attach/link.rs`).
+        settings::Backend::Auto if settings.all.is_some() => Choice::Prefer(Backend::KprobeMulti),
         settings::Backend::Auto => Choice::Auto,
         settings::Backend::Fentry => Choice::Prefer(Backend::Fentry),
         settings::Backend::KprobeMulti => Choice::Prefer(Backend::KprobeMulti),
@@ -203,17 +187,21 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
 }
 
 /// Says what came of attaching: a count, or with -v a line for each.
-fn report(attached: &Attached, wanted: &[Wanted], settings: &Settings) {
-    let (silent, shown): (Vec<_>, Vec<_>) = attached
-        .hooks
+fn report(attached: &Attached, wanted: &[Wanted], left_out: &[LeftOut], settings: &Settings) {
+    let silent_rows: HashSet<usize> = wanted
         .iter()
-        .partition(|hook| is_silent(wanted, hook));
+        .filter(|hook| hook.silent)
+        .map(|hook| hook.row)
+        .collect();
+    let is_silent = |row: usize| silent_rows.contains(&row);
+    let (silent, shown): (Vec<_>, Vec<_>) =
+        attached.hooks.iter().partition(|hook| is_silent(hook.row));
     let skipped: Vec<_> = attached
         .skipped
         .iter()
-        .map(|skip| (skip, wanted.iter().any(|w| w.row == skip.row && w.silent)))
+        .map(|skip| (skip, is_silent(skip.row)))
         .collect();
-    let hidden = skipped.iter().any(|(_, silent)| !silent);
+    let hidden = !left_out.is_empty() || skipped.iter().any(|(_, silent)| !silent);
     let hint = if settings.verbose == 0 && hidden {
         " (-v names the others)"
     } else {
@@ -222,14 +210,14 @@ fn report(attached: &Attached, wanted: &[Wanted], settings: &Settings) {
     tell!(
         "skbtrace: attached {} of {} hooks{hint}",
         shown.len(),
-        wanted.iter().filter(|hook| !hook.silent).count()
+        wanted.len() - silent_rows.len() + left_out.len()
     );
     // Without it packets would be taken for others at the same address.
     for (skip, silent) in &skipped {
-        if *silent && settings.verbose == 0 && HOOKS[skip.row].kind == Kind::Free {
+        if *silent && settings.verbose == 0 && skip.hook.kind == Kind::Free {
             tell!(
                 "skbtrace: {}: {}: packets are not followed to their end",
-                HOOKS[skip.row].name,
+                skip.hook.name,
                 skip.reason
             );
         }
@@ -249,11 +237,10 @@ fn report(attached: &Attached, wanted: &[Wanted], settings: &Settings) {
     }
     for (skip, silent) in skipped {
         let why = if silent { " (to follow packets)" } else { "" };
-        tell!(
-            "skbtrace: skipped {}{why}: {}",
-            HOOKS[skip.row].name,
-            skip.reason
-        );
+        tell!("skbtrace: skipped {}{why}: {}", skip.hook.name, skip.reason);
+    }
+    for LeftOut { name, reason } in left_out {
+        tell!("skbtrace: skipped {name}: {reason}");
     }
 }
 

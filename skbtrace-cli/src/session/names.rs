@@ -19,7 +19,7 @@ use crate::{
 
 /// The names of one run.
 pub struct SessionNames {
-    /// By row of the catalogue.
+    /// By row.
     hooks: Vec<&'static str>,
     bridge: RefCell<Bridge>,
     /// Only when it is shown.
@@ -34,9 +34,13 @@ impl SessionNames {
     pub fn new(engine: &Engine, wide: bool) -> Self {
         let mut hooks: Vec<_> = HOOKS.iter().map(|hook| hook.name).collect();
         for hooked in &engine.hooks {
-            if HOOKS[hooked.row].kind == Kind::Hop {
-                hooks[hooked.row] = hooked.site.display_name();
+            if hooks.len() <= hooked.row {
+                hooks.resize(hooked.row + 1, "");
             }
+            hooks[hooked.row] = match hooked.hook.kind {
+                Kind::Hop => hooked.site.display_name(),
+                _ => hooked.hook.name,
+            };
         }
         Self {
             hooks,

@@ -12,6 +12,7 @@ mod conntrack;
 mod drops;
 mod filters;
 mod following;
+mod functions;
 mod groundwork;
 mod lifecycle;
 mod lockdown;
@@ -81,11 +82,12 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 14] = [
+    let themes: [fn() -> Vec<Trial>; 15] = [
         changes::trials,
         article::trials,
         protocols::trials,
         filters::trials,
+        functions::trials,
         lifecycle::trials,
         command::trials,
         groundwork::trials,

@@ -1,6 +1,7 @@
 //! BTF sections built by hand, for the tests of whatever reads them.
 
 use super::{ENUM, ENUM64, FUNC_PROTO, INT};
+pub(in crate::kernel) use super::{FUNC, PTR, STRUCT};
 
 /// Puts a section together.
 #[derive(Default)]

@@ -160,6 +160,56 @@ fn a_module_continues_its_base() {
 }
 
 #[test]
+fn functions_that_take_a_packet_are_listed_by_the_section_that_describes_them() {
+    let listed = |btf: &Btf<'_>| {
+        let takers = btf.takers();
+        takers
+            .map(|taker| {
+                (
+                    String::from_utf8_lossy(taker.name).into_owned(),
+                    taker.position,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut base_builder = kernel();
+    base_builder.prototype(&[5, 7]); // 21
+    base_builder.simple(FUNC, "behind_a_structure", 21); // 22
+    base_builder.prototype(&[6, 7]); // 23
+    base_builder.simple(FUNC, "behind_a_typedef_of_one", 23); // 24
+    base_builder.int("__int128", 16); // 25
+    base_builder.prototype(&[25, 7]); // 26
+    base_builder.simple(FUNC, "behind_a_wide_number", 26); // 27
+    base_builder.prototype(&[1, 10, 19, 9, 7]); // 28
+    base_builder.simple(FUNC, "behind_plain_ones", 28); // 29
+    let base = Btf::parse(base_builder.bytes(), None, &[]).expect("sound BTF");
+    assert_eq!(
+        listed(&base),
+        [
+            ("takes_second".to_owned(), Some(2)),
+            ("behind_a_structure".to_owned(), None),
+            ("behind_a_typedef_of_one".to_owned(), None),
+            ("behind_a_wide_number".to_owned(), None),
+            ("behind_plain_ones".to_owned(), Some(4)),
+        ]
+    );
+    let mut module = Builder::split(&base_builder);
+    module.simple(FWD, "sk_buff", 0); // 30
+    module.simple(PTR, "", 30); // 31
+    module.prototype(&[1, 31]); // 32
+    module.simple(FUNC, "knows_the_announcement", 32); // 33
+    module.simple(FUNC, "of_the_bases_type", 11); // 34
+    let module = Btf::parse(module.bytes(), Some(&base), &[]).expect("sound BTF");
+    assert_eq!(
+        listed(&module),
+        [
+            ("knows_the_announcement".to_owned(), Some(2)),
+            ("of_the_bases_type".to_owned(), Some(2)),
+        ]
+    );
+}
+
+#[test]
 fn what_is_no_btf_is_refused_with_the_reason() {
     let error = |bytes: &[u8]| {
         Btf::parse(bytes.to_vec(), None, &WANTED)
@@ -218,6 +268,7 @@ proptest! {
             let _ = btf.member("sk_buff", "ns.inum");
             let _ = btf.packet_argument("takes_second");
             let _ = btf.packet_argument("takes_pointer");
+            prop_assert!(btf.takers().count() <= len);
             for name in ["announced", "signed", "wide"] {
                 prop_assert!(btf.constants(name).count() <= 0xffff);
             }
