@@ -191,16 +191,20 @@ fn options(backend: Backend, filter: &[String]) -> Vec<String> {
     together(&[hooks.options(), backend.options(), filter.to_vec()])
 }
 
-/// Says so if it is about other hooks than usual, or if some are attached in another way.
+/// Says so if it is about other hooks than usual, or if none is attached in this way.
 fn remark(backend: Backend, cost: &Cost) -> String {
-    let own = if Hooks::for_backend(backend) == Hooks::Article {
-        ""
-    } else {
-        "modules have no types here: only their callers' hooks; "
-    };
-    let none = !cost.count.by.iter().any(|(how, _)| how == backend.said());
-    let not = if none { "NOT ATTACHED THIS WAY; " } else { "" };
-    format!("{not}{own}{}", cost.remark())
+    let mut remark = String::new();
+    if !cost.count.by.iter().any(|(how, _)| how == backend.said()) {
+        remark.push_str("NO HOOK IS ATTACHED THIS WAY; ");
+    }
+    let hooks = Hooks::for_backend(backend);
+    if hooks != Hooks::Article {
+        remark.push_str("modules have no types here, so only ");
+        remark.push_str(hooks.name());
+        remark.push_str("; ");
+    }
+    remark.push_str(&cost.remark());
+    remark
 }
 
 /// Whole runs, and what must not grow.

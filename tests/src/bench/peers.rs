@@ -152,9 +152,10 @@ impl Peer {
         let mut raw = format!("{hits:.2} hits a packet");
         for (what, run) in [("rejected", &rejected), ("matched", &matched)] {
             raw.push_str(&format!(
-                "\n{what}: {} functions, {} lines printed\n  base  {}\n  alone {}",
+                "\n{what}: {} functions, {} lines printed, the last: {}\n  base  {}\n  alone {}",
                 run.attached,
                 run.lines,
+                run.last,
                 run.base.raw(),
                 run.alone.raw()
             ));
@@ -191,6 +192,7 @@ impl Peer {
             idle: runs::part(idle, IDLE),
             attached,
             lines: running.lines()?,
+            last: running.last_line()?,
         })
     }
 }
@@ -208,6 +210,8 @@ struct Run {
     idle: f64,
     attached: usize,
     lines: usize,
+    /// The end of its output, which may tell of losses.
+    last: String,
 }
 
 /// A running peer.
@@ -269,10 +273,20 @@ impl Running {
         Ok(begin.elapsed())
     }
 
+    fn output(&self) -> Result<String> {
+        let text = fs::read(self.scratch.path().join(OUTPUT))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn last_line(&self) -> Result<String> {
+        let text = self.output()?;
+        let last = text.lines().rev().find(|line| !line.trim().is_empty());
+        Ok(last.unwrap_or_default().trim().to_owned())
+    }
+
     /// Lines about packets in its output.
     fn lines(&self) -> Result<usize> {
-        let text = fs::read(self.scratch.path().join(OUTPUT))?;
-        let text = String::from_utf8_lossy(&text);
+        let text = self.output()?;
         // pwru tells the address, bpftrace was told to.
         Ok(text.lines().filter(|line| line.contains("0x")).count())
     }
@@ -376,7 +390,7 @@ const ARGUMENTS: &[(&str, &[&str])] = &[
 ];
 
 fn bpftrace(host: Ipv4Addr) -> Vec<String> {
-    // As the word lies in memory.
+    // As the word lies in memory. The netns (dev->nd_net) would crash bpftrace 0.23.2.
     let address = u32::from_ne_bytes(host.octets());
     let mut program = String::new();
     for (argument, functions) in ARGUMENTS {
@@ -389,8 +403,8 @@ fn bpftrace(host: Ipv4Addr) -> Vec<String> {
              $ip = (struct iphdr *)($skb->head + $skb->network_header); \
              if ($ip->protocol == 17 && ($ip->saddr == {address} || $ip->daddr == {address})) {{ \
              $udp = (struct udphdr *)($skb->head + $skb->network_header + 20); \
-             printf(\"0x%llx %s %u %s %s:%u > %s:%u\\n\", (uint64)$skb, func, \
-             $skb->dev->nd_net.net->ns.inum, $skb->dev->name, ntop($ip->saddr), \
+             printf(\"0x%llx %s %d %s %s:%u > %s:%u\\n\", (uint64)$skb, func, \
+             $skb->dev->ifindex, $skb->dev->name, ntop($ip->saddr), \
              bswap($udp->source), ntop($ip->daddr), bswap($udp->dest)); }} }}\n",
             probes.join(",")
         ));
