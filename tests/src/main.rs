@@ -63,9 +63,15 @@ enum Task {
     },
     /// Counts what skbtrace costs, in instructions; needs one CPU that counts them.
     Bench {
-        /// Only the rows whose title contains this.
+        /// Only what has this in its title.
         #[arg(long)]
         filter: Option<String>,
+        /// Only what a rejected hit costs.
+        #[arg(long)]
+        rejected: bool,
+        /// Other tracers too, from the disk at /dev/vda.
+        #[arg(long)]
+        peers: bool,
     },
 }
 
@@ -83,9 +89,19 @@ fn main() -> ExitCode {
             let prepared = if list { Ok(()) } else { prepare() };
             prepared.map(|()| scenarios::run(filter, list))
         }
-        Task::Bench { filter } => prepare()
-            .and_then(|()| bench::run(filter.as_deref()))
-            .map(|()| ExitCode::SUCCESS),
+        Task::Bench {
+            filter,
+            rejected,
+            peers,
+        } => prepare()
+            .and_then(|()| {
+                bench::run(&bench::Options {
+                    filter,
+                    rejected,
+                    peers,
+                })
+            })
+            .map(|all_measured| ExitCode::from(u8::from(!all_measured))),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("skbtrace-tests: {error:#}");

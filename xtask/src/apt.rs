@@ -68,6 +68,23 @@ impl PrivateRoot {
         Ok(file.path())
     }
 
+    /// Downloads a package with all that it needs, nothing of which counts as installed.
+    pub fn download_with_dependencies(&self, package: &str) -> Result<Vec<PathBuf>> {
+        let archives = self.dir.join("cache/archives");
+        process::output(
+            self.apt("apt-get")
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(["--download-only", package]),
+        )
+        .with_context(|| format!("cannot download the package {package} and what it needs"))?;
+        let entries = fs::read_dir(&archives)
+            .with_context(|| format!("cannot list {}", archives.display()))?;
+        let files = entries.flatten().map(|entry| entry.path());
+        Ok(files
+            .filter(|file| file.extension().is_some_and(|ext| ext == "deb"))
+            .collect())
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let place = |what: &str, sub: &str| format!("{what}={}", self.dir.join(sub).display());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(
@@ -122,15 +122,27 @@ pub struct TestArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// A disk image for /dev/vda, e.g. one with the peers to compare with
-    #[arg(long, value_name = "FILE")]
-    pub disk: Option<PathBuf>,
+    /// On which kernels: one, or all (on the older ones only what a rejected hit costs)
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = BenchKernels::One)]
+    pub kernels: BenchKernels,
+    /// Measure other tracers too, as the distribution has them (pwru, bpftrace)
+    #[arg(long)]
+    pub peers: bool,
     /// Don't build first: take the binaries that are there
     #[arg(long)]
     pub no_build: bool,
-    /// More options for `skbtrace-tests bench`
+    /// More options for `skbtrace-tests bench`, like --filter TEXT
     #[arg(last = true, value_name = "OPTIONS")]
     pub options: Vec<String>,
+}
+
+/// On which kernels the benchmark runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchKernels {
+    /// The one of `--kernel`
+    One,
+    /// That and the older ones
+    All,
 }
 
 /// A guest has two processors, but seldom uses both.

@@ -20,6 +20,7 @@ mod initramfs;
 mod kernels;
 mod modules;
 mod paths;
+mod peers;
 mod process;
 mod qemu;
 mod report;

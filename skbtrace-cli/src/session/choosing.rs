@@ -215,8 +215,8 @@ mod tests {
     /// Its program would find the packet forgotten, or remember it for good.
     #[test]
     fn the_end_of_packets_is_reported_by_the_catalogues_row_alone() {
-        let rows = rows("--all", &[("skb_release_data", None)]);
-        let [row] = named(&rows, "skb_release_data")[..] else {
+        let rows = rows("--all", &[("skb_release_head_state", None)]);
+        let [row] = named(&rows, "skb_release_head_state")[..] else {
             panic!("one row");
         };
         assert!(row.hook.kind == Kind::Free && !row.silent);

@@ -1,10 +1,11 @@
-//! The rows of the table: which options skbtrace is measured with, and what they ought to cost.
+//! What skbtrace is measured with: hooks, ways to attach, filters.
 
-use crate::netns::Netns;
+use std::path::Path;
+
 use crate::topology::CLIENT;
 
 /// The functions of the article's first scenario that kernel 6.12 still has; the article's
-/// `br_netif_receive_skb` is inlined there. The peers were measured on the same number.
+/// `br_netif_receive_skb` is inlined there. The peers are measured on the same.
 pub const FUNCTIONS: [&str; 17] = [
     "ip_output",
     "ip_finish_output",
@@ -25,155 +26,130 @@ pub const FUNCTIONS: [&str; 17] = [
     "br_nf_dev_queue_xmit",
 ];
 
+/// The first of [`FUNCTIONS`] are the kernel's own; the others are those of modules.
+const OWN: usize = 6;
+
 /// An address that no packet has.
-const ABSENT: &str = "10.9.9.9";
+pub const ABSENT: &str = "10.9.9.9";
 
 /// What is listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hooks {
     /// [`FUNCTIONS`].
     Article,
+    /// Those of them that are in no module.
+    Own,
     /// `--route --iptable`.
     Sets,
+    /// `--all`.
+    All,
 }
 
 impl Hooks {
     /// As options.
     pub fn options(self) -> Vec<String> {
-        let mut options = words(&["--backend", "kprobe"]);
         match self {
-            Self::Article => {
-                options.extend(["--func".to_owned(), format!("^({})$", FUNCTIONS.join("|"))]);
-            }
-            Self::Sets => options.extend(words(&["--route", "--iptable"])),
+            Self::Article => vec!["--func".to_owned(), exactly(&FUNCTIONS)],
+            Self::Own => vec!["--func".to_owned(), exactly(&FUNCTIONS[..OWN])],
+            Self::Sets => words(&["--route", "--iptable"]),
+            Self::All => words(&["--all"]),
         }
-        options
     }
 
     /// In words.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Article => "17 functions",
+            Self::Own => "the 6 of the 17 functions that are in no module",
             Self::Sets => "`--route --iptable`",
+            Self::All => "`--all`",
+        }
+    }
+
+    /// Those on which a way to attach shows what it costs: fentry needs the types of a function's
+    /// module, which kernels before 5.11 do not have.
+    pub fn for_backend(backend: Backend) -> Self {
+        if backend == Backend::Fentry && !Path::new("/sys/kernel/btf/bridge").exists() {
+            Self::Own
+        } else {
+            Self::Article
         }
     }
 }
 
-/// How events reach user space.
+/// A way to attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// The default.
-    Ringbuf,
-    /// For kernels without the ring buffer.
-    Perf,
+pub enum Backend {
+    /// A trampoline at the function's entry.
+    Fentry,
+    /// One program on many functions.
+    Multi,
+    /// One kprobe for each function.
+    Kprobe,
 }
 
-impl Transport {
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fentry, Self::Multi, Self::Kprobe];
+
     /// As the command line calls it.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Ringbuf => "ringbuf",
-            Self::Perf => "perf",
+            Self::Fentry => "fentry",
+            Self::Multi => "kprobe-multi",
+            Self::Kprobe => "kprobe",
+        }
+    }
+
+    /// As `-v` calls it.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::Multi => "kprobe.multi",
+            Self::Fentry | Self::Kprobe => self.name(),
         }
     }
 
     /// As options.
     pub fn options(self) -> Vec<String> {
-        words(&["--transport", self.name()])
-    }
-}
-
-/// A row: cost of a hook hit with certain options.
-#[derive(Clone, Debug)]
-pub struct Case {
-    /// What is measured, in words.
-    pub title: String,
-    /// Where.
-    pub hooks: Hooks,
-    /// How.
-    pub transport: Transport,
-    /// Which packets.
-    pub filter: Vec<String>,
-    /// Whether the filter accepts the load.
-    pub matches: bool,
-    /// The row the targets are about.
-    pub principal: bool,
-}
-
-impl Case {
-    fn new(title: &str, hooks: Hooks, filter: &[&str]) -> Self {
-        Self {
-            title: title.to_owned(),
-            hooks,
-            transport: Transport::Ringbuf,
-            filter: words(filter),
-            matches: false,
-            principal: false,
-        }
-    }
-
-    fn matching(mut self) -> Self {
-        self.matches = true;
-        self
-    }
-
-    fn principal(mut self) -> Self {
-        self.principal = true;
-        self
-    }
-
-    fn perf(mut self) -> Self {
-        self.transport = Transport::Perf;
-        self
-    }
-
-    /// All options.
-    pub fn options(&self) -> Vec<String> {
-        let mut options = self.hooks.options();
-        options.extend(self.transport.options());
-        options.extend(self.filter.iter().cloned());
-        options
+        words(&["--backend", self.name()])
     }
 }
 
 /// The filter that accepts the load.
-pub const MATCHING: &[&str] = &["-H", CLIENT, "--proto", "udp"];
+pub fn matching() -> Vec<String> {
+    words(&["-H", CLIENT, "--proto", "udp"])
+}
+
 /// The same filter for other packets.
-pub const REJECTING: &[&str] = &["-H", ABSENT, "--proto", "udp"];
+pub fn rejecting() -> Vec<String> {
+    words(&["-H", ABSENT, "--proto", "udp"])
+}
 
-/// All rows; `elsewhere` is a namespace without traffic.
-pub fn all(elsewhere: &Netns) -> Vec<Case> {
-    use Hooks::{Article, Sets};
-
-    let netns = elsewhere.inode().to_string();
-    let hosts: Vec<String> = (1..=8).map(|last| format!("10.9.9.{last}")).collect();
-    let eight: Vec<&str> = hosts
+/// A regular expression for these names and no others.
+pub fn exactly<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<String> = names
         .iter()
-        .flat_map(|host| ["-H", host.as_str()])
+        .map(|name| name.as_ref().replace('.', r"\."))
         .collect();
-    vec![
-        Case::new("rejected: other host, `udp`", Article, REJECTING).principal(),
-        Case::new("matched", Article, MATCHING)
-            .matching()
-            .principal(),
-        Case::new("matched", Article, MATCHING).matching().perf(),
-        Case::new("rejected: other host, `udp`", Sets, REJECTING),
-        Case::new("matched", Sets, MATCHING).matching(),
-        Case::new("matched", Sets, MATCHING).matching().perf(),
-        Case::new("rejected: other host", Article, &["-H", ABSENT]),
-        Case::new(
-            "rejected: other IPv4 or IPv6 host",
-            Article,
-            &["-H", ABSENT, "-H", "fd00:9::9"],
-        ),
-        Case::new("rejected: eight other hosts", Article, &eight),
-        Case::new("rejected: other `--port`", Article, &["--port", "4"]),
-        Case::new("rejected: `-i`, other interface", Article, &["-i", "lo"]),
-        Case::new("rejected: `-N`, other netns", Article, &["-N", &netns]),
-    ]
+    format!("^({})$", names.join("|"))
 }
 
 /// Owned words.
 pub fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Several lists of options as one.
+pub fn together(options: &[Vec<String>]) -> Vec<String> {
+    options.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_literally() {
+        assert_eq!(exactly(&["a", "b.constprop.0"]), r"^(a|b\.constprop\.0)$");
+    }
 }

@@ -5,179 +5,182 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::cases::{Hooks, MATCHING, Transport, words};
+use super::cases::{Hooks, matching, together, words};
+use super::figure::{Compared, Figure, Unit};
 use super::load::Load;
 use super::subject::{Ended, Subject, Usage, settle};
-use super::usage::{self, Memory};
+use super::usage::{self, Memory, megabytes};
+use super::{Found, offers};
 
 /// Packets of the burst.
-pub const BURST: u32 = 2000;
+const BURST: u32 = 2000;
 /// How long skbtrace is watched doing nothing.
-pub const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(10);
 
-/// A run in which nothing matches, and nothing happens.
+/// Targets of a run's figures; `None` where there is none.
 #[derive(Clone, Copy, Debug)]
-pub struct Quiet {
-    /// From starting the program to its being ready.
-    pub start: Usage,
-    /// From SIGTERM to the end.
-    pub stop: Usage,
-    /// Hooks attached.
-    pub attached: u64,
-    /// Memory when ready.
-    pub memory: Memory,
-    /// CPU time used in [`IDLE`].
-    pub idle_cpu: Duration,
-    /// Times it woke up in [`IDLE`].
-    pub wakeups: u64,
+struct Limits {
+    /// CPU seconds until it listens.
+    ready: Option<f64>,
+    /// Seconds until the prompt is back.
+    prompt: Option<f64>,
+    /// Seconds until nothing is attached.
+    detached: Option<f64>,
 }
 
-impl Quiet {
-    /// Measures it.
-    pub fn measure(hooks: Hooks, filter: &[String]) -> Result<Self> {
-        let mut options = hooks.options();
-        options.extend(filter.iter().cloned());
-        settle()?;
-        let subject = Subject::start(&options)?;
-        subject.wait_idle()?;
-        let memory = Memory::of(subject.pid())?;
-        let (cpu, sleeps) = (subject.cpu()?, usage::sleeps(subject.pid())?);
-        // Not a wait for anything: what is measured is that nothing happens.
-        thread::sleep(IDLE);
-        let idle_cpu = subject.cpu()?.saturating_sub(cpu);
-        let wakeups = usage::sleeps(subject.pid())?.saturating_sub(sleeps);
-        let start = subject.start;
-        let Ended { outcome, stop, .. } = subject.end()?;
-        let attached = outcome.explain(outcome.attached.context("nothing said of attaching"))?;
-        Ok(Self {
-            start,
-            stop,
-            attached: attached.0,
-            memory,
-            idle_cpu,
-            wakeups,
-        })
+/// Seconds until nothing is attached any more.
+const DETACHED: f64 = 5.0;
+/// Without the event buffer.
+const MEMORY_MB: f64 = 15.0;
+
+const fn limits(hooks: Hooks) -> Limits {
+    let (ready, prompt) = match hooks {
+        Hooks::Article | Hooks::Own => (None, None),
+        Hooks::Sets => (Some(0.5), Some(0.5)),
+        Hooks::All => (Some(1.0), Some(0.7)),
+    };
+    Limits {
+        ready,
+        prompt,
+        detached: Some(DETACHED),
     }
 }
 
-/// [`BURST`] packets at full speed, all of them matching.
-#[derive(Clone, Copy, Debug)]
-pub struct BurstCase {
-    hooks: Hooks,
-    transport: Transport,
-    /// `--buffer`, where it is not the default.
-    buffer: Option<&'static str>,
-    /// skbtrace gets no CPU until the burst is over.
-    stopped: bool,
+/// A run without filter in which nothing happens: started, watched, stopped by SIGINT.
+pub fn quiet(hooks: Hooks) -> Result<Found> {
+    if hooks == Hooks::All {
+        offers("--all")?;
+    }
+    settle()?;
+    let subject = Subject::start(&hooks.options())?;
+    subject.wait_idle()?;
+    let memory = Memory::of(subject.pid())?;
+    let (cpu, sleeps) = (subject.cpu()?, usage::sleeps(subject.pid())?);
+    // Not a wait for anything: what is measured is that nothing happens.
+    thread::sleep(IDLE);
+    let idle = subject.cpu()?.saturating_sub(cpu);
+    let wakeups = usage::sleeps(subject.pid())?.saturating_sub(sleeps);
+    let start = subject.start;
+    let Ended {
+        outcome,
+        stop,
+        detached,
+        ..
+    } = subject.end()?;
+    let (attached, _) = outcome.explain(outcome.attached.context("nothing said of attaching"))?;
+
+    let (what, limits) = (hooks.name(), limits(hooks));
+    // Peers are measured on the 17 functions.
+    let like = |figure: Figure, compared| match hooks {
+        Hooks::Article => figure.compared(compared),
+        _ => figure,
+    };
+    let figures = vec![
+        like(
+            seconds(format!("{what}: ready, CPU"), start.cpu)
+                .limit(limits.ready)
+                .remark(format!("{attached} hooks; elapsed {}", text(start.elapsed))),
+            Compared::Ready,
+        ),
+        like(
+            seconds(
+                format!("{what}: prompt back after Ctrl-C, elapsed"),
+                stop.elapsed,
+            )
+            .limit(limits.prompt)
+            .remark(cpu_of(stop)),
+            Compared::Exit,
+        ),
+        seconds(
+            format!("{what}: nothing attached after Ctrl-C, elapsed"),
+            detached,
+        )
+        .limit(limits.detached),
+        like(
+            Figure::new(
+                format!("{what}: memory without the buffer"),
+                Unit::Megabytes,
+                memory.own_mb(),
+            )
+            .limit(MEMORY_MB)
+            .remark(memory_of(memory)),
+            Compared::Memory,
+        ),
+        like(
+            Figure::new(
+                format!("{what}: CPU when idle"),
+                Unit::Percent,
+                part(idle, IDLE),
+            )
+            .limit(0.0)
+            .remark(format!("{wakeups} wake-ups in {} s", IDLE.as_secs())),
+            Compared::Idle,
+        ),
+    ];
+    Ok(Found::of(figures))
 }
 
-impl BurstCase {
-    const fn new(transport: Transport) -> Self {
-        Self {
-            hooks: Hooks::Article,
-            transport,
-            buffer: None,
-            stopped: false,
-        }
-    }
-
-    /// All of them.
-    pub const fn all() -> [Self; 6] {
-        use Transport::{Perf, Ringbuf};
-
-        [
-            Self::new(Ringbuf),
-            Self::new(Perf),
-            Self {
-                stopped: true,
-                ..Self::new(Ringbuf)
-            },
-            Self {
-                stopped: true,
-                ..Self::new(Perf)
-            },
-            // Some more events than the buffer holds, and far more: what cannot be kept has to
-            // be counted.
-            Self {
-                hooks: Hooks::Sets,
-                ..Self::new(Ringbuf)
-            },
-            Self {
-                buffer: Some("1M"),
-                stopped: true,
-                ..Self::new(Ringbuf)
-            },
-        ]
-    }
-
-    /// In words.
-    pub fn title(&self) -> String {
-        let mut title = format!("burst, {}, {}", self.hooks.name(), self.transport.name());
-        if let Some(size) = self.buffer {
-            title.push_str(&format!(", `--buffer {size}`"));
-        }
-        if self.stopped {
-            title.push_str(", skbtrace stopped meanwhile");
-        }
-        title
-    }
-
-    /// Whether the target of losing nothing is about it.
-    pub fn principal(&self) -> bool {
-        self.buffer.is_none() && self.hooks == Hooks::Article
-    }
-
-    /// Measures it.
-    pub fn measure(&self, load: &Load) -> Result<Burst> {
-        let mut options = self.hooks.options();
-        options.extend(self.transport.options());
-        options.extend(words(MATCHING));
-        options.push("-v".to_owned());
-        if let Some(size) = self.buffer {
-            options.extend(words(&["--buffer", size]));
-        }
-        let subject = Subject::start(&options)?;
-        settle()?;
-        if self.stopped {
-            subject.while_stopped(|| load.send(BURST))?;
-        } else {
-            load.send(BURST)?;
-            subject.wait_idle()?;
-        }
-        let memory = Memory::of(subject.pid())?;
-        let Ended { outcome, lines, .. } = subject.end()?;
-        let counts = outcome.produced.zip(outcome.printed).zip(outcome.lost);
-        let ((produced, printed), lost) =
-            outcome.explain(counts.context("skbtrace gave no account"))?;
-        Ok(Burst {
-            produced,
-            printed,
-            lines,
-            lost,
-            memory,
-        })
-    }
+/// CPU time as a part of the time that passed, in hundredths.
+pub fn part(used: Duration, passed: Duration) -> f64 {
+    used.as_secs_f64() / passed.as_secs_f64() * 100.0
 }
 
-/// What came of a burst.
-#[derive(Clone, Copy, Debug)]
-pub struct Burst {
-    /// Events that the kernel side had for user space.
-    pub produced: u64,
-    /// Events printed, as skbtrace says.
-    pub printed: u64,
-    /// Lines in its output.
-    pub lines: usize,
-    /// Events lost, as skbtrace says.
-    pub lost: u64,
-    /// Memory after it.
-    pub memory: Memory,
+fn seconds(what: String, took: Duration) -> Figure {
+    Figure::new(what, Unit::Seconds, took.as_secs_f64())
 }
 
-impl Burst {
-    /// Events of which nothing is said.
-    pub fn in_silence(&self) -> i64 {
-        let told = self.printed.saturating_add(self.lost);
-        self.produced.cast_signed().wrapping_sub(told.cast_signed())
-    }
+fn text(took: Duration) -> String {
+    Unit::Seconds.text(took.as_secs_f64())
+}
+
+fn cpu_of(stop: Usage) -> String {
+    format!("CPU {}", text(stop.cpu))
+}
+
+fn memory_of(memory: Memory) -> String {
+    format!(
+        "{:.1} MB anonymous, {:.1} MB of the program file; buffer {:.1} MB as mapped (twice)",
+        megabytes(memory.anonymous),
+        megabytes(memory.file),
+        megabytes(memory.buffer)
+    )
+}
+
+/// [`BURST`] packets at full speed, all of them matching, with the default buffer.
+pub fn burst(load: &Load, hooks: Hooks) -> Result<Found> {
+    let options = together(&[hooks.options(), matching(), words(&["-v"])]);
+    let subject = Subject::start(&options)?;
+    settle()?;
+    load.send(BURST)?;
+    subject.wait_idle()?;
+    let memory = Memory::of(subject.pid())?;
+    let Ended { outcome, lines, .. } = subject.end()?;
+    let counts = outcome.produced.zip(outcome.printed).zip(outcome.lost);
+    let ((produced, printed), lost) =
+        outcome.explain(counts.context("skbtrace gave no account"))?;
+
+    let what = format!("burst of {BURST} packets, {}", hooks.name());
+    let silent = number(produced)? - number(printed)? - number(lost)?;
+    Ok(Found::of(vec![
+        Figure::new(format!("{what}: lost"), Unit::Events, number(lost)?)
+            .limit(0.0)
+            .remark(format!("{produced} events, {lines} lines")),
+        Figure::new(
+            format!("{what}: neither printed nor counted as lost"),
+            Unit::Events,
+            silent,
+        )
+        .limit(0.0),
+        Figure::new(
+            format!("{what}: memory without the buffer"),
+            Unit::Megabytes,
+            memory.own_mb(),
+        )
+        .limit(MEMORY_MB)
+        .remark(memory_of(memory)),
+    ]))
+}
+
+fn number(count: u64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(count)?))
 }

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use super::usage;
+use super::{loaded, usage};
 use crate::tracer::{Outcome, Scratch, Tracer};
 use crate::wait::{self, LONG};
 
@@ -52,8 +53,10 @@ pub struct Usage {
 pub struct Ended {
     /// What it said.
     pub outcome: Outcome,
-    /// From SIGTERM to the end.
+    /// From SIGINT to the end of the command, which is when the prompt is back.
     pub stop: Usage,
+    /// From SIGINT until nothing is attached any more.
+    pub detached: Duration,
     /// Lines in its output file, the header not counted.
     pub lines: usize,
 }
@@ -107,24 +110,21 @@ impl Subject {
 
     /// Runs `work` while the process does not run, and only its hooks do.
     pub fn while_stopped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.tracer.signal(Signal::SIGSTOP)?;
-        let result = wait::until("skbtrace to be stopped", LONG, || {
-            Ok(usage::is_stopped(self.pid)?.then_some(()))
-        })
-        .and_then(|()| work());
-        self.tracer.signal(Signal::SIGCONT)?;
-        let result = result?;
+        let result = while_stopped(self.pid, work)?;
         self.wait_idle()?;
         Ok(result)
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGINT, and waits for the end and for all hooks to be gone.
     pub fn end(self) -> Result<Ended> {
         let used = self.cpu()?;
         let children = usage::cpu_time_of_ended_children()?;
         let begin = Instant::now();
-        let outcome = self.tracer.stop()?;
-        let elapsed = begin.elapsed();
+        self.tracer.signal(Signal::SIGINT)?;
+        let outcome = self.tracer.finish()?;
+        let elapsed = outcome.took;
+        loaded::wait_for_none()?;
+        let detached = begin.elapsed();
         let cpu = usage::cpu_time_of_ended_children()?
             .saturating_sub(children)
             .saturating_sub(used);
@@ -135,9 +135,24 @@ impl Subject {
         Ok(Ended {
             outcome,
             stop: Usage { cpu, elapsed },
+            detached,
             lines: lines.saturating_sub(1),
         })
     }
+}
+
+/// Runs `work` while a process does not run.
+pub fn while_stopped<T>(pid: i32, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let send = |signal: Signal| {
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal} to {pid}"))
+    };
+    send(Signal::SIGSTOP)?;
+    let result = wait::until("a process to be stopped", LONG, || {
+        Ok(usage::is_stopped(pid)?.then_some(()))
+    })
+    .and_then(|()| work());
+    send(Signal::SIGCONT)?;
+    result
 }
 
 fn file(scratch: &Scratch) -> PathBuf {

@@ -107,11 +107,11 @@ fn a_packet_that_is_not_in_a_register_is_not_guessed() {
 #[test]
 fn what_is_called_after_a_packets_end_is_left_out() {
     let functions = Functions::select(
-        &of_kernel(&["kfree_skbmem", "skb_release_data"]),
-        Some("kfree_skbmem\nskb_release_data\n"),
+        &of_kernel(&["kfree_skbmem", "skb_release_head_state"]),
+        Some("kfree_skbmem\nskb_release_head_state\n"),
         EVERYTHING,
     );
-    assert_eq!(found(&functions), [("skb_release_data", None)]);
+    assert_eq!(found(&functions), [("skb_release_head_state", None)]);
     assert_eq!(left_out(&functions)[0].0, "kfree_skbmem");
 }
 
