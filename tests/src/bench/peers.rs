@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use super::cases::{ABSENT, FUNCTIONS, exactly, matching, together, words};
 use super::cost::{self, per_hit};
 use super::figure::{Compared, Unit, Value};
-use super::load::{Load, Series};
+use super::load::{BATCH, Load, Series, per_packet};
 use super::subject::{settle, while_stopped};
 use super::usage::{self, Memory};
 use super::{loaded, runs, without};
@@ -35,8 +35,8 @@ const DISK: &str = "/dev/vda";
 const ROOT: &str = "/mnt";
 /// Notes of why a peer is not on the disk, by name.
 const NOTES: &str = "skipped";
-/// Batches while stopped. With the uncounted one before: pwru keeps 10 000 events.
-const BATCHES: usize = 2;
+/// Batches while stopped, after two that are not counted: pwru keeps 10 000 events.
+const BATCHES: usize = 1;
 /// How long a peer is watched doing nothing. Short: the emulation of one that spins takes long.
 const IDLE: Duration = Duration::from_millis(200);
 /// What it has to print what came while it was stopped.
@@ -152,11 +152,12 @@ impl Peer {
         let mut raw = format!("{hits:.2} hits a packet");
         for (what, run) in [("rejected", &rejected), ("matched", &matched)] {
             raw.push_str(&format!(
-                "\n{what}: {} functions, {} lines printed, the last: {}\n  base  {}\n  alone {}",
+                "\n{what}: {} functions, {} lines printed, the last: {}\n  base  {}\n  first {:.0}\n  alone {}",
                 run.attached,
                 run.lines,
                 run.last,
                 run.base.raw(),
+                run.first,
                 run.alone.raw()
             ));
         }
@@ -176,15 +177,17 @@ impl Peer {
         let before = usage::cpu_time(running.pid)?;
         thread::sleep(IDLE);
         let idle = usage::cpu_time(running.pid)?.saturating_sub(before);
-        let alone = while_stopped(running.pid, || {
+        let (first, alone) = while_stopped(running.pid, || {
             settle()?;
-            load.batches(BATCHES)
+            let first = per_packet(load.send(BATCH)?, BATCH);
+            Ok((first, load.batches(BATCHES)?))
         })?;
         thread::sleep(CATCH_UP);
         let exit = running.end()?;
         loaded::wait_for_none()?;
         Ok(Run {
             base,
+            first,
             alone,
             ready,
             exit,
@@ -200,6 +203,9 @@ impl Peer {
 /// One run of a peer.
 struct Run {
     base: Series,
+    /// The first packets: dearer than the others by more than cold caches if those found the
+    /// buffer full.
+    first: f64,
     alone: Series,
     /// CPU time until it listened.
     ready: Duration,

@@ -181,7 +181,9 @@ const PEERS: &str = "\
 The peers are Debian's, on the same functions and with the same traffic, which they do not follow: the cost
 of a packet is divided by the hits without following. They too are stopped with SIGSTOP for the cost of a
 hit. pwru prints tuple and interface; bpftrace runs a program that compares addresses and protocol, and
-prints address of the `sk_buff`, function, interface, addresses and ports. Idle is watched for 0.2 s.
+prints address of the `sk_buff`, function, interface, addresses and ports. Idle is watched for 0.2 s. How much they printed of what came while they were stopped
+stands under *All batches*: pwru about half, bpftrace one line. A buffer that fills up would show as a step
+between *first* and *alone*, and there is none; whether bpftrace kept its events is not known.
 
 ";
 
