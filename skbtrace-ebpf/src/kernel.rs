@@ -163,6 +163,25 @@ pub unsafe fn window(buffer: *mut u8, size: u32, address: u64) -> Option<*const 
     Some(buffer)
 }
 
+/// Eight bytes at any alignment, in one instruction: the compiler would load them one by one.
+///
+/// # Safety
+/// `from` came from [`cast`], and they lie within its 64 bytes.
+#[inline(always)]
+pub unsafe fn load_8(from: *const u8) -> u64 {
+    let value: u64;
+    // SAFETY: the verifier makes the load safe.
+    unsafe {
+        core::arch::asm!(
+            "{value} = *(u64 *)({from} + 0)",
+            value = out(reg) value,
+            from = in(reg) from,
+            options(pure, readonly, nostack),
+        );
+    }
+    value
+}
+
 /// A string from a kernel address into `to`: at most `size` bytes with the terminating zero.
 /// The length with the zero; negative when nothing could be read.
 ///

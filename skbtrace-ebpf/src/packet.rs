@@ -42,9 +42,13 @@ impl Headers {
         let mut headers = Self {
             head: skb.head(),
             network: skb.network_header(),
-            protocol: skb.protocol(),
+            protocol: 0,
         };
         let layer3 = binding.layer3();
+        let is_known = layer3 != Layer3::Any as u8;
+        if !is_known || binding.is_bare() {
+            headers.protocol = skb.protocol();
+        }
         if binding.is_bare() && headers.network == 0 {
             if headers.protocol != 0 && skb.sk() == 0 {
                 // Just received: the device's driver has set the protocol and left the network

@@ -4,11 +4,12 @@ use core::mem::{MaybeUninit, offset_of};
 
 use skbtrace_common::config::{
     DPORT, DST, HOST, ICMPID, MAX_VALUES, NO_V4, NO_V6, PORT, PROTO, SPORT, SRC, TRANSPORT,
+    USE_CAST,
 };
 
 use crate::{
     config,
-    kernel::{binding, copy, has, read, window},
+    kernel::{binding, copy, has, load_8, option, read, window},
     offset,
     packet::{ARP, Headers, IPV4, IPV6},
     skb::{Skb, sock_protocol},
@@ -32,6 +33,8 @@ struct Facts {
     whole: bool,
     /// Where the transport header is in the kernel's memory; 0 when `words` holds its beginning.
     transport: u64,
+    /// From where the network header can be loaded.
+    header: *const u8,
     /// Addresses in network order; of IPv4 the first word.
     src: MaybeUninit<[u32; 4]>,
     dst: MaybeUninit<[u32; 4]>,
@@ -47,20 +50,34 @@ pub fn accepts_packet(skb: &Skb) -> bool {
         protocol: 0,
         whole: true,
         transport: 0,
+        header: crate::follow::opaque(0) as *const u8,
         src: MaybeUninit::uninit(),
         dst: MaybeUninit::uninit(),
         words: MaybeUninit::uninit(),
     };
     let binding = binding();
     let headers = Headers::find(skb, binding);
+    let mut buffer = MaybeUninit::<Ipv6>::uninit();
     let found = match headers.protocol {
-        IPV4 if !active!(NO_V4) => facts.take_ipv4(headers.address()),
-        IPV6 if !active!(NO_V6) => facts.take_ipv6(headers.address()),
-        ARP if !active!(NO_V4) => facts.take_arp(headers.address()),
+        IPV4 if !active!(NO_V4) => facts.take_ipv4(&mut buffer, headers.address()),
+        IPV6 if !active!(NO_V6) => facts.take_ipv6(&mut buffer, headers.address()),
+        ARP if !active!(NO_V4) => facts.take_arp(&mut buffer, headers.address()),
         0 if binding.is_bare() => facts.take_sock(skb),
         _ => false,
     };
-    found && facts.accepts_addresses() && (!active!(TRANSPORT) || facts.accepts_transport())
+    if !found || !facts.accepts_addresses() {
+        return false;
+    }
+    if !active!(TRANSPORT) {
+        return true;
+    }
+    // Most packets are rejected by now: what follows is found only for the others.
+    if headers.protocol == IPV4 {
+        facts.take_transport4(headers.address());
+    } else if headers.protocol == IPV6 {
+        facts.skip_extensions();
+    }
+    facts.accepts_transport()
 }
 
 /// An IPv4 header without options and the first eight bytes behind it.
@@ -110,9 +127,9 @@ const EXTENSIONS: usize = 6;
 /// if they must, or `return false`.
 macro_rules! read_header {
     ($type:ty, $size:expr, $buffer:ident, $address:expr) => {{
-        let buffer: *mut $type = $buffer.as_mut_ptr();
-        // SAFETY: the buffer is of the type.
-        match unsafe { window(buffer.cast::<u8>(), $size as u32, $address) } {
+        const { assert!(size_of::<$type>() <= size_of::<Ipv6>()) };
+        // SAFETY: the buffer is large enough for each of the headers.
+        match unsafe { window($buffer.as_mut_ptr().cast::<u8>(), $size as u32, $address) } {
             Some(header) => header.cast::<$type>(),
             None => return false,
         }
@@ -150,41 +167,49 @@ fn set_address6(to: &mut MaybeUninit<[u32; 4]>, from: *const [u32; 4]) {
 
 impl Facts {
     #[inline(always)]
-    fn take_ipv4(&mut self, address: u64) -> bool {
-        let mut buffer = MaybeUninit::<Ipv4>::uninit();
+    fn take_ipv4(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
         let size = if active!(PORT | SPORT | DPORT | ICMPID) {
             size_of::<Ipv4>()
         } else {
             offset_of!(Ipv4, transport)
         };
         let header = read_header!(Ipv4, size, buffer, address);
-        self.set_addresses4(get!(header, src), get!(header, dst));
+        self.header = header.cast();
+        if option(USE_CAST) {
+            // SAFETY: source and destination are neighbours.
+            let both = unsafe { load_8((&raw const (*header).src).cast::<u8>()) };
+            self.set_addresses4(both as u32, (both >> 32) as u32);
+        } else {
+            self.set_addresses4(get!(header, src), get!(header, dst));
+        }
+        true
+    }
+
+    /// What else of an IPv4 header is looked at.
+    #[inline(always)]
+    fn take_transport4(&mut self, address: u64) {
+        let header = self.header.cast::<Ipv4>();
         self.protocol = get!(header, protocol);
+        if !active!(PORT | SPORT | DPORT | ICMPID) {
+            return;
+        }
         self.whole = get!(header, fragment) & 0x1fff_u16.to_be() == 0;
         let length = u64::from(get!(header, version_ihl) & 0xf) * 4;
-        if !active!(PORT | SPORT | DPORT | ICMPID) {
-            return true;
-        }
         if length == 20 {
             self.set_words(get!(header, transport[0]), get!(header, transport[1]));
         } else {
             self.transport = address + length;
         }
-        true
     }
 
     #[inline(always)]
-    fn take_ipv6(&mut self, address: u64) -> bool {
-        let mut buffer = MaybeUninit::<Ipv6>::uninit();
+    fn take_ipv6(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
         let header = read_header!(Ipv6, size_of::<Ipv6>(), buffer, address);
         self.family = IPV6;
         self.protocol = get!(header, next);
         self.transport = address + size_of::<Ipv6>() as u64;
         set_address6(&mut self.src, address_of!(header, src));
         set_address6(&mut self.dst, address_of!(header, dst));
-        if active!(TRANSPORT) {
-            self.skip_extensions();
-        }
         true
     }
 
@@ -223,11 +248,10 @@ impl Facts {
     }
 
     #[inline(always)]
-    fn take_arp(&mut self, address: u64) -> bool {
+    fn take_arp(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
         if active!(TRANSPORT) {
             return false;
         }
-        let mut buffer = MaybeUninit::<Arp>::uninit();
         let header = read_header!(Arp, size_of::<Arp>(), buffer, address);
         let word = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
         self.set_addresses4(
