@@ -141,8 +141,10 @@ impl Constant {
 pub struct List<T> {
     /// How many of `values` count.
     pub len: u32,
-    /// Keeps the alignment.
-    pub reserved: u32,
+    /// Bits of a key that count for every value; see [`List::seal`].
+    pub mask: u32,
+    /// Which [`slot`]s hold a value.
+    pub slots: u64,
     /// The alternatives.
     pub values: [T; MAX_VALUES],
 }
@@ -228,7 +230,8 @@ impl<T: Copy> List<T> {
     pub const fn empty(zero: T) -> Self {
         Self {
             len: 0,
-            reserved: 0,
+            mask: 0,
+            slots: u64::MAX,
             values: [zero; MAX_VALUES],
         }
     }
@@ -257,7 +260,83 @@ impl<T: Copy> List<T> {
     }
 }
 
+/// One of 64 slots for a key: values are compared only when there is one in the key's slot, so
+/// that a packet that is rejected costs the same for one value as for sixteen.
+#[must_use]
+#[inline(always)]
+pub const fn slot(key: u32) -> u32 {
+    key.wrapping_mul(0x9e37_79b1) >> 26
+}
+
+/// A value's key, and which bits of it count; of a packet, the same bits are looked at.
+pub trait Key {
+    /// Both.
+    fn key(&self) -> (u32, u32);
+}
+
+impl Key for Net4 {
+    fn key(&self) -> (u32, u32) {
+        (self.addr, self.mask)
+    }
+}
+
+impl Key for Net6 {
+    fn key(&self) -> (u32, u32) {
+        (self.addr[3], self.mask[3])
+    }
+}
+
+impl Key for u16 {
+    fn key(&self) -> (u32, u32) {
+        (u32::from(*self), u32::MAX)
+    }
+}
+
+impl Key for u32 {
+    fn key(&self) -> (u32, u32) {
+        (*self, Self::MAX)
+    }
+}
+
+impl<T: Copy + Key> List<T> {
+    /// Notes which slots hold a value. Until then all of them might.
+    pub fn seal(&mut self) {
+        let keys = || self.as_slice().iter().map(Key::key);
+        let mask = keys().fold(u32::MAX, |all, (_, mask)| all & mask);
+        let slots = keys().fold(0, |slots, (key, _)| slots | 1 << slot(key & mask));
+        (self.mask, self.slots) = (mask, slots);
+    }
+
+    /// Whether a value of this key may be in the list.
+    #[must_use]
+    pub fn may_hold(&self, key: u32) -> bool {
+        self.slots >> slot(key & self.mask) & 1 != 0
+    }
+}
+
 impl Filter {
+    /// Notes of every list which slots hold a value ([`List::seal`]).
+    pub fn seal(&mut self) {
+        for list in [&mut self.host4, &mut self.src4, &mut self.dst4] {
+            list.seal();
+        }
+        for list in [&mut self.host6, &mut self.src6, &mut self.dst6] {
+            list.seal();
+        }
+        for list in [
+            &mut self.port,
+            &mut self.sport,
+            &mut self.dport,
+            &mut self.proto,
+            &mut self.icmpid,
+        ] {
+            list.seal();
+        }
+        for list in [&mut self.netns, &mut self.pid] {
+            list.seal();
+        }
+    }
+
     /// The filter that accepts every packet.
     #[must_use]
     pub const fn accept_all() -> Self {
@@ -379,6 +458,25 @@ mod tests {
         assert_eq!(value(Constant::field(head, 2)), Some(200));
         assert_eq!(value(0x5eed_5eed_5eed_5eed), None);
         assert_eq!(value(7), None);
+    }
+
+    #[test]
+    fn a_value_is_never_missed_by_its_slot() {
+        let net = |addr: u32, bits: u32| Net4 {
+            addr: addr.to_be(),
+            mask: (u32::MAX << (32 - bits)).to_be(),
+        };
+        let mut list = List::empty(net(0, 32));
+        for (addr, bits) in [(0x0a00_0001, 32), (0x0a60_0000, 16), (0xac12_0000, 20)] {
+            assert!(list.push(net(addr, bits)));
+        }
+        assert!(list.may_hold(7), "before it is sealed, anything may be");
+        list.seal();
+        for inside in [0x0a00_0001_u32, 0x0a60_ffff, 0x0a60_0000, 0xac12_0fff] {
+            assert!(list.may_hold(inside.to_be()), "{inside:x}");
+        }
+        let outside = (0..64).filter(|n| list.may_hold((0xc0a8_0000_u32 + (n << 16)).to_be()));
+        assert!(outside.count() < 16, "most others are told apart");
     }
 
     #[test]

@@ -182,6 +182,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(WANT_CALL_STACK, settings.call_stack);
     config.active = settings.filter.active();
     config.filter = settings.filter;
+    config.filter.seal();
     config.layout = types.layout;
     config
 }

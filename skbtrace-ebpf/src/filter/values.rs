@@ -48,24 +48,35 @@ macro_rules! any {
     }};
 }
 
+/// Whether a list may hold a value of a key: one comparison in place of a loop for most packets.
+macro_rules! may_hold {
+    ($list:ident, $key:expr) => {{
+        let key = $key & config!(filter.$list.mask) as u32;
+        config!(filter.$list.slots) >> skbtrace_common::config::slot(key) & 1 != 0
+    }};
+}
+
 /// Whether a list holds a value.
 macro_rules! holds {
-    ($list:ident, $wanted:expr) => {
-        any!($list, |i| value!($list, i) == $wanted)
-    };
+    ($list:ident, $wanted:expr) => {{
+        let wanted = $wanted;
+        may_hold!($list, wanted as u32) && any!($list, |i| value!($list, i) == wanted)
+    }};
 }
 
 /// Whether a list of IPv4 prefixes holds an address.
 macro_rules! holds4 {
     ($list:ident, $address:expr) => {
-        any!($list, |i| $address & value!($list, i, .mask) == value!($list, i, .addr))
+        may_hold!($list, $address)
+            && any!($list, |i| $address & value!($list, i, .mask) == value!($list, i, .addr))
     };
 }
 
 /// Whether a list of IPv6 prefixes holds an address, given as a pointer to four words.
 macro_rules! holds6 {
     ($list:ident, $address:expr) => {
-        any!($list, |i| {
+        // SAFETY: the pointer is to four initialised words.
+        may_hold!($list, unsafe { ($address as *const u32).add(3).read() }) && any!($list, |i| {
             let address: *const u32 = $address;
             let differs = |word: u32, mask: u32, wanted: u32| word & mask != wanted;
             // SAFETY: the pointer is to four initialised words.

@@ -24,14 +24,19 @@ use crate::tracer::{Outcome, Tracer};
 use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
-    let of_kernel = CASES
-        .iter()
-        .map(|case| trial(format!("dropped_{}", case.name), || by_the_kernel(case)));
     let of_tracer = CASES
         .iter()
         .map(|case| trial(format!("drop_{}", case.name), || by_both(case)));
     let delivered = trial("drop_nothing", nothing);
-    of_kernel.chain(of_tracer).chain([delivered]).collect()
+    of_tracer.chain([delivered]).collect()
+}
+
+/// The losses alone.
+pub fn groundwork() -> Vec<Trial> {
+    CASES
+        .iter()
+        .map(|case| trial(format!("dropped_{}", case.name), || by_the_kernel(case)))
+        .collect()
 }
 
 impl Case {
