@@ -19,7 +19,7 @@ use crate::report::{self, Report};
 use crate::{compile, paths, setup};
 
 /// How long the scenarios may take on one kernel.
-const TIMEOUT: Duration = Duration::from_secs(20 * 60);
+const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 pub fn run(args: &TestArgs) -> Result<ExitCode> {
     setup::ensure()?;
