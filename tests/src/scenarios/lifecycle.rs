@@ -16,6 +16,7 @@ use crate::story::hop;
 use crate::topology::{self, CLIENT, Cluster, PORT, SERVER};
 use crate::tracer::{Scratch, Tracer};
 use crate::traffic;
+use crate::wait;
 
 const PATH: &[&str] = &["--route", "--host", CLIENT, "--proto", "udp"];
 
@@ -26,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("count", count),
         trial("sigint", || ended_by(Signal::SIGINT)),
         trial("sigterm", || ended_by(Signal::SIGTERM)),
+        trial("sigkill", killed),
         trial("closed_pipe", closed_pipe),
         trial("stopped_reader", stopped_reader),
         trial("nothing_matched", nothing_matched),
@@ -99,7 +101,7 @@ fn ended_by(signal: Signal) -> Result<()> {
 
 fn time_to_end(signal: Signal) -> Result<Duration> {
     let cluster = topology::pods()?;
-    let before = probes()?;
+    let before = probes_at_rest()?;
     let tracer = Tracer::start(PATH)?;
     ensure!(
         before.is_none() || probes()? != before,
@@ -108,7 +110,7 @@ fn time_to_end(signal: Signal) -> Result<Duration> {
     send(&cluster, 1)?;
     tracer.signal(signal)?;
     let outcome = tracer.finish()?;
-    let after = probes()?;
+    let after = probes_at_rest()?;
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(
@@ -118,6 +120,37 @@ fn time_to_end(signal: Signal) -> Result<Duration> {
         outcome.find(&hop(&["udp_rcv"])).map(drop)
     })())?;
     Ok(outcome.took)
+}
+
+/// A tracer that is killed leaves nothing behind: the kernel detaches as it closes what was open.
+fn killed() -> Result<()> {
+    let cluster = topology::pods()?;
+    let before = probes_at_rest()?;
+    let tracer = Tracer::start(PATH)?;
+    send(&cluster, 1)?;
+    tracer.signal(Signal::SIGKILL)?;
+    let outcome = tracer.finish()?;
+    let after = probes_at_rest()?;
+    outcome.explain((|| {
+        ensure!(outcome.code.is_none(), "it was not killed");
+        ensure!(
+            after == before,
+            "left behind: {after:?}; before: {before:?}"
+        );
+        Ok(())
+    })())
+}
+
+/// [`probes`] once no tracer runs any more: one that has ended goes on detaching in a process of
+/// its own.
+fn probes_at_rest() -> Result<Option<Vec<String>>> {
+    wait::until("the end of every skbtrace", wait::LONG, || {
+        let running = fs::read_dir("/proc")?.filter_map(Result::ok).any(|entry| {
+            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm == "skbtrace\n")
+        });
+        Ok((!running).then_some(()))
+    })?;
+    probes()
 }
 
 /// The kprobes and traced functions of this kernel; none where it does not list them.
