@@ -13,6 +13,7 @@ use skbtrace_common::hooks::{Arg, Binding, Kind, Site};
 
 use super::{
     link::Link,
+    multi::{self, Target},
     object::Loaded,
     sys::{self, ProgramKind},
 };
@@ -29,6 +30,8 @@ pub struct Trampolines {
     modules: HashMap<String, OwnedFd>,
     /// Whether programs read memory by plain loads anyway.
     has_cast: bool,
+    /// Whether one program can be attached to many functions.
+    has_multi: bool,
 }
 
 impl Trampolines {
@@ -43,6 +46,7 @@ impl Trampolines {
             functions: types.functions.clone(),
             modules,
             has_cast: types.cast.is_some(),
+            has_multi: types.has_fentry_multi,
         }
     }
 
@@ -70,6 +74,41 @@ impl Trampolines {
             program,
             ProgramKind::fentry(function.id, btf),
             binding,
+        )
+    }
+
+    /// A function's module and its number in BTF, where one program can be attached to many.
+    pub fn place(&self, site: &Site) -> Option<(Option<&'static str>, u32)> {
+        let function = self.functions.get(site.symbol)?;
+        self.has_multi.then_some((function.module, function.id))
+    }
+
+    /// Attaches one program to the entries of all targets that will have it, which are of one
+    /// module or of the kernel. Returns the links, and the targets that were refused.
+    pub fn attach_many(
+        &self,
+        loaded: &Loaded,
+        program: &'static str,
+        module: Option<&'static str>,
+        binding: Binding,
+        targets: &[Target],
+    ) -> (Vec<Link>, Vec<Target>) {
+        let btf = module.map(|module| self.modules.get(module).map(OwnedFd::as_fd));
+        let kind = match btf {
+            None => ProgramKind::fentry_multi(None),
+            Some(Some(btf)) => ProgramKind::fentry_multi(Some(btf)),
+            Some(None) => return (Vec::new(), targets.to_vec()),
+        };
+        multi::attach_halving(
+            targets,
+            || loaded.load(program, kind, binding).ok(),
+            |program, targets| {
+                let ids: Vec<u32> = targets
+                    .iter()
+                    .filter_map(|target| u32::try_from(target.place).ok())
+                    .collect();
+                sys::link_fentry_multi(program.as_fd(), &ids, &multi::cookies(targets))
+            },
         )
     }
 

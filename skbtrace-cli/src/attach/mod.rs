@@ -166,7 +166,9 @@ impl<'a> Attacher<'a> {
     ) -> Self {
         let by_fentry = nesting
             && match choice {
-                Choice::Auto => count <= MOST_TRAMPOLINES || !types.has_module_btf,
+                Choice::Auto => {
+                    count <= MOST_TRAMPOLINES || !types.has_module_btf || types.has_fentry_multi
+                }
                 Choice::Prefer(backend) => backend == Backend::Fentry,
             };
         // Where fentry is not for so many, kprobe.multi is next; only where there is neither,
@@ -198,11 +200,12 @@ impl<'a> Attacher<'a> {
         let mut groups: BTreeMap<(&'static str, u64), Vec<Target>> = BTreeMap::new();
         let mut taken = BTreeMap::new();
         let mut left: Vec<usize> = Vec::new();
+        let by_fentry = self.by_fentry_together(wanted, stop);
         for (index, hook) in wanted.iter().enumerate() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if self.by_trampoline(hook) {
+            if by_fentry.contains(&index) || self.by_trampoline(hook) {
                 continue;
             }
             match self.target(index, hook) {
@@ -221,7 +224,7 @@ impl<'a> Attacher<'a> {
                 break;
             }
             let (links, refused) = multi::attach(self.loaded, program, Binding(binding), &targets);
-            let refused: HashSet<usize> = refused.iter().map(|(target, _)| target.index).collect();
+            let refused: HashSet<usize> = refused.iter().map(|target| target.index).collect();
             self.attached.links.extend(links);
             for target in targets {
                 if refused.contains(&target.index) {
@@ -253,6 +256,63 @@ impl<'a> Attacher<'a> {
             site,
             by,
         });
+    }
+
+    /// Attaches what it can by fentry, one program to many functions, where the kernel offers
+    /// that; which hooks it could.
+    fn by_fentry_together(&mut self, wanted: &[Wanted], stop: &AtomicBool) -> HashSet<usize> {
+        let mut done = HashSet::new();
+        let Some(trampolines) = self.trampolines.as_ref().filter(|_| self.by_fentry) else {
+            return done;
+        };
+        let mut groups: BTreeMap<_, Vec<(Target, Site)>> = BTreeMap::new();
+        for (index, wanted) in wanted.iter().enumerate() {
+            let (program, None) = programs(wanted.hook.kind) else {
+                continue;
+            };
+            let sites = wanted.sites.iter().filter(|site| !site.tracepoint);
+            let found = sites.map(|site| (site, trampolines.place(site)));
+            let Some((site, (module, id))) =
+                found.filter_map(|(site, place)| Some((site, place?))).next()
+            else {
+                continue;
+            };
+            let binding = binding(wanted, site)
+                .shared()
+                .with_arguments()
+                .with_argument_helper();
+            if let Ok(row) = u16::try_from(wanted.row) {
+                let target = Target {
+                    place: u64::from(id),
+                    row,
+                    index,
+                };
+                let group = groups.entry((program, module, binding.0));
+                group.or_default().push((target, *site));
+            }
+        }
+        let mut taken = Vec::new();
+        for ((program, module, binding), group) in groups {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let targets: Vec<Target> = group.iter().map(|(target, _)| *target).collect();
+            let binding = Binding(binding);
+            let (links, refused) =
+                trampolines.attach_many(self.loaded, program, module, binding, &targets);
+            self.attached.links.extend(links);
+            let refused: HashSet<usize> = refused.iter().map(|target| target.index).collect();
+            taken.extend(
+                group
+                    .into_iter()
+                    .filter(|(target, _)| !refused.contains(&target.index)),
+            );
+        }
+        for (target, site) in taken {
+            self.took(&wanted[target.index], site, Backend::Fentry);
+            done.insert(target.index);
+        }
+        done
     }
 
     /// Whether a hook could be attached by fentry or fexit. A refusal is no news: kprobes come
@@ -307,7 +367,7 @@ impl<'a> Attacher<'a> {
                 let address = resolver.address(site.symbol, hook.module)?;
                 let row = u16::try_from(wanted.row).ok()?;
                 let target = Target {
-                    address,
+                    place: address,
                     row,
                     index,
                 };

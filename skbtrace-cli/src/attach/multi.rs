@@ -70,57 +70,71 @@ impl Resolver {
 /// A function to listen on.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Where it is.
-    pub address: u64,
+    /// Its address, or for fentry its number in BTF.
+    pub place: u64,
     /// The hook's row.
     pub row: u16,
     /// Which of the caller's it is.
     pub index: usize,
 }
 
-/// Attaches one program to all targets that will have it: where the kernel refuses a call for one
-/// of its functions, the call is halved until that one is found.
-///
-/// Returns the links, and the targets that were refused.
+/// Attaches one program to all targets that will have it ([`attach_halving`]).
 pub fn attach(
     loaded: &Loaded,
     program: &'static str,
     binding: Binding,
     targets: &[Target],
-) -> (Vec<Link>, Vec<(Target, String)>) {
+) -> (Vec<Link>, Vec<Target>) {
+    attach_halving(
+        targets,
+        || {
+            loaded
+                .load(program, ProgramKind::KPROBE_MULTI, binding.shared())
+                .ok()
+        },
+        |program, targets| {
+            let addresses: Vec<u64> = targets.iter().map(|target| target.place).collect();
+            sys::link_kprobe_multi(program.as_fd(), &addresses, &cookies(targets))
+        },
+    )
+}
+
+/// What tells the program which function was called.
+pub fn cookies(targets: &[Target]) -> Vec<u64> {
+    targets.iter().map(|target| u64::from(target.row)).collect()
+}
+
+/// Attaches a program to all targets that will have it: where the kernel refuses a call for one of
+/// its functions, the call is halved until that one is found.
+///
+/// Returns the links, and the targets that were refused.
+pub fn attach_halving(
+    targets: &[Target],
+    load: impl Fn() -> Option<OwnedFd>,
+    link: impl Fn(&OwnedFd, &[Target]) -> io::Result<OwnedFd>,
+) -> (Vec<Link>, Vec<Target>) {
     let mut links = Vec::new();
     let mut refused = Vec::new();
     // Loaded, and not taken by a link yet.
     let mut spare = None;
-    let load = || loaded.load(program, ProgramKind::KPROBE_MULTI, binding.shared());
     let mut waiting = vec![targets];
     while let Some(targets) = waiting.pop() {
-        let program = spare.take().map_or_else(load, Ok);
-        let result = program
-            .map_err(|error| error.to_string())
-            .and_then(|program| match link(&program, targets) {
-                Ok(link) => Ok(Link::new(link, program)),
-                Err(error) => {
-                    spare = Some(program);
-                    Err(error.to_string())
-                }
-            });
-        match result {
-            Ok(link) => links.push(link),
-            Err(error) if targets.len() <= 1 => {
-                refused.extend(targets.iter().map(|target| (*target, error.clone())));
-            }
+        let Some(program) = spare.take().or_else(&load) else {
+            refused.extend_from_slice(targets);
+            continue;
+        };
+        match link(&program, targets) {
+            Ok(link) => links.push(Link::new(link, program)),
             Err(_) => {
-                let (first, second) = targets.split_at(targets.len() / 2);
-                waiting.extend([second, first]);
+                spare = Some(program);
+                if targets.len() <= 1 {
+                    refused.extend_from_slice(targets);
+                } else {
+                    let (first, second) = targets.split_at(targets.len() / 2);
+                    waiting.extend([second, first]);
+                }
             }
         }
     }
     (links, refused)
-}
-
-fn link(program: &OwnedFd, targets: &[Target]) -> io::Result<OwnedFd> {
-    let addresses: Vec<u64> = targets.iter().map(|target| target.address).collect();
-    let cookies: Vec<u64> = targets.iter().map(|target| u64::from(target.row)).collect();
-    sys::link_kprobe_multi(program.as_fd(), &addresses, &cookies)
 }

@@ -50,11 +50,15 @@ fn zeroed_attr() -> bpf_attr {
     unsafe { mem::zeroed() }
 }
 
+/// `BPF_TRACE_FENTRY_MULTI` of `enum bpf_attach_type`; newer than the bindings.
+const BPF_TRACE_FENTRY_MULTI: u32 = 59;
+
 /// What a program is and how it will be attached.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramKind<'a> {
     program: bpf_prog_type,
-    attach: Option<bpf_attach_type>,
+    /// How it will be attached (`enum bpf_attach_type`), where the kernel wants to know.
+    attach: Option<u32>,
     /// Id of the traced function in its BTF, or 0.
     btf_id: u32,
     /// The BTF of the module it is in; `None` for the kernel's own.
@@ -74,7 +78,7 @@ impl<'a> ProgramKind<'a> {
     pub const KPROBE: Self = Self::PLAIN;
     /// For many kprobes at once.
     pub const KPROBE_MULTI: Self = Self {
-        attach: Some(bpf_attach_type::BPF_TRACE_KPROBE_MULTI),
+        attach: Some(bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32),
         ..Self::PLAIN
     };
     /// For a tracepoint, with its arguments as the kernel passes them.
@@ -93,17 +97,25 @@ impl<'a> ProgramKind<'a> {
     pub const fn fentry(btf_id: u32, btf: Option<BorrowedFd<'a>>) -> Self {
         Self {
             program: bpf_prog_type::BPF_PROG_TYPE_TRACING,
-            attach: Some(bpf_attach_type::BPF_TRACE_FENTRY),
+            attach: Some(bpf_attach_type::BPF_TRACE_FENTRY as u32),
             btf_id,
             btf,
             flags: 0,
         }
     }
 
+    /// For the entries of many functions of the kernel or of one module, since 7.1 or so.
+    pub const fn fentry_multi(btf: Option<BorrowedFd<'a>>) -> Self {
+        Self {
+            attach: Some(BPF_TRACE_FENTRY_MULTI),
+            ..Self::fentry(0, btf)
+        }
+    }
+
     /// For its return.
     pub const fn fexit(btf_id: u32, btf: Option<BorrowedFd<'a>>) -> Self {
         Self {
-            attach: Some(bpf_attach_type::BPF_TRACE_FEXIT),
+            attach: Some(bpf_attach_type::BPF_TRACE_FEXIT as u32),
             ..Self::fentry(btf_id, btf)
         }
     }
@@ -121,7 +133,7 @@ pub fn load(
     // SAFETY: the variant that BPF_PROG_LOAD reads.
     let load = unsafe { &mut attr.__bindgen_anon_3 };
     load.prog_type = kind.program as u32;
-    load.expected_attach_type = kind.attach.map_or(0, |attach| attach as u32);
+    load.expected_attach_type = kind.attach.unwrap_or(0);
     load.attach_btf_id = kind.btf_id;
     load.prog_flags = kind.flags;
     if let Some(btf) = kind.btf {
@@ -180,6 +192,43 @@ pub fn link_kprobe_multi(
     multi.cnt = u32::try_from(addresses.len().min(cookies.len())).unwrap_or(0);
     multi.addrs = addresses.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
+    bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// Attaches a program to several functions' entries by their numbers in BTF
+/// ([`ProgramKind::fentry_multi`]); each has a cookie, which the program can ask for.
+pub fn link_fentry_multi(
+    program: BorrowedFd<'_>,
+    ids: &[u32],
+    cookies: &[u64],
+) -> io::Result<OwnedFd> {
+    debug_assert_eq!(ids.len(), cookies.len(), "a cookie for each function");
+    /// What BPF_LINK_CREATE reads for this attach type; newer than the bindings.
+    #[repr(C)]
+    struct TracingMulti {
+        program: u32,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+        ids: u64,
+        cookies: u64,
+        count: u32,
+        padding: u32,
+    }
+    const { assert!(size_of::<TracingMulti>() <= size_of::<bpf_attr>()) };
+    let mut attr = zeroed_attr();
+    let link = TracingMulti {
+        program: fd_field(program),
+        target: 0,
+        attach_type: BPF_TRACE_FENTRY_MULTI,
+        flags: 0,
+        ids: ids.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        count: u32::try_from(ids.len().min(cookies.len())).unwrap_or(0),
+        padding: 0,
+    };
+    // SAFETY: it starts the union, which is larger and as aligned.
+    unsafe { (&raw mut attr).cast::<TracingMulti>().write(link) };
     bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 

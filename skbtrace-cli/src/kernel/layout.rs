@@ -33,6 +33,10 @@ const MODULE_BTF: &str = "btf_module";
 const CAST: &str = "bpf_rdonly_cast";
 const CAST_STRUCTURE: &str = "new_utsname";
 
+/// A function of kernel/bpf/trampoline.c that there is where one fentry program can be attached to
+/// many functions (7.2).
+const FENTRY_MULTI: &str = "bpf_tracing_multi_attach";
+
 /// Size of `nf_hook_state.hook` up to 5.12; one byte later.
 const OLD_HOOK_SIZE: u32 = 4;
 
@@ -48,6 +52,8 @@ pub struct Types {
     pub functions: HashMap<String, FunctionId>,
     /// How memory can be read by plain loads, where it can.
     pub cast: Option<Cast>,
+    /// Whether one fentry program can be attached to many functions.
+    pub has_fentry_multi: bool,
     /// Whether the kernel describes its modules.
     pub has_module_btf: bool,
     /// Whether netfilter's structures are as they were up to 5.12.
@@ -160,6 +166,7 @@ impl Types {
                     function,
                     structure,
                 }),
+            has_fentry_multi: base.own_function(FENTRY_MULTI).is_some(),
             has_module_btf,
             has_old_hook_state: base
                 .member("nf_hook_state", "hook")
@@ -196,6 +203,7 @@ impl Types {
             arguments: HashMap::new(),
             functions: HashMap::new(),
             cast: None,
+            has_fentry_multi: false,
             has_module_btf: true,
             has_old_hook_state: false,
             modules: BTreeSet::new(),
@@ -364,7 +372,7 @@ fn wanted_names(with_reasons: bool) -> Vec<&'static str> {
         .map(Site::display_name);
     structures
         .chain(functions)
-        .chain(["sk_buff", MODULE_BTF, CAST, CAST_STRUCTURE])
+        .chain(["sk_buff", MODULE_BTF, CAST, CAST_STRUCTURE, FENTRY_MULTI])
         .chain(DropReasons::wanted().filter(|_| with_reasons))
         .collect::<BTreeSet<_>>()
         .into_iter()
@@ -405,6 +413,7 @@ mod tests {
                 .collect(),
             functions: HashMap::new(),
             cast: None,
+            has_fentry_multi: false,
             has_module_btf,
             has_old_hook_state: !has_module_btf,
             modules: BTreeSet::new(),
