@@ -8,7 +8,7 @@ use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 
 use anyhow::{Context as _, Result};
-use nix::libc::{SYS_bpf, c_long, syscall};
+use nix::libc::{self, SYS_bpf, c_long, syscall};
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::Netns;
@@ -53,10 +53,22 @@ pub struct XdpDrop {
     _link: File,
 }
 
+/// Before 5.11 programs count as locked memory, others' of the same user too: a tracer may still be
+/// detaching.
+fn unlimit_locked_memory() {
+    let unlimited = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a pointer to a whole rlimit. Should it fail, loading says so.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
 impl XdpDrop {
     /// Drops all that comes in at `iface` of `net`.
     pub fn attach(net: &Netns, iface: &str) -> Result<Self> {
         net.enter(|| {
+            unlimit_locked_memory();
             let program = load().context("cannot load an XDP program")?;
             let attributes = Link {
                 prog_fd: u32::try_from(program.as_raw_fd()).context("a descriptor")?,

@@ -272,8 +272,9 @@ impl<'a> Attacher<'a> {
             };
             let sites = wanted.sites.iter().filter(|site| !site.tracepoint);
             let found = sites.map(|site| (site, trampolines.place(site)));
-            let Some((site, (module, id))) =
-                found.filter_map(|(site, place)| Some((site, place?))).next()
+            let Some((site, (module, id))) = found
+                .filter_map(|(site, place)| Some((site, place?)))
+                .next()
             else {
                 continue;
             };
