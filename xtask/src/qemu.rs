@@ -48,7 +48,15 @@ impl Machine {
                 "1",
             ]);
         } else {
-            command.args(["-accel", "tcg", "-smp", &self.cpus.to_string()]);
+            // The processors take turns in one thread. With a thread each, QEMU before 8.1 may
+            // go on running code the guest has patched since (seen: an oops on an int3 that was
+            // no longer there), and this guest patches its kernel all the time.
+            command.args([
+                "-accel",
+                "tcg,thread=single",
+                "-smp",
+                &self.cpus.to_string(),
+            ]);
         }
         command.args(["-m", &self.memory_mib.to_string()]);
         // Two serial lines, so that no kernel message gets into the command's output.
