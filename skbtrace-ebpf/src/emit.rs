@@ -101,25 +101,42 @@ pub fn count_unpaired() {
     count!(unpaired);
 }
 
-/// A followed packet lost its place to another.
-#[inline(always)]
-pub fn count_evicted() {
-    count!(evicted);
+/// The CPU that this runs on, and its counters.
+#[derive(Clone, Copy)]
+pub struct Cpu {
+    /// Its number.
+    pub number: u64,
+    counters: *mut Counters,
 }
 
-/// A number that no packet of this run has had.
-#[inline(always)]
-pub fn new_identity() -> u64 {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: an element of a per-CPU map, which only this CPU writes.
-    let count = unsafe {
-        (*counters).followed += 1;
-        (*counters).followed
-    };
-    // SAFETY: a helper without arguments.
-    count << 16 | u64::from(unsafe { bpf_get_smp_processor_id() } & 0xffff)
+impl Cpu {
+    /// This one. There is always one; only the verifier does not know that.
+    #[inline(always)]
+    pub fn this() -> Option<Self> {
+        Some(Self {
+            counters: COUNTERS.get_ptr_mut(0)?,
+            // SAFETY: a helper without arguments.
+            number: u64::from(unsafe { bpf_get_smp_processor_id() }),
+        })
+    }
+
+    /// A number that no packet of this run has had.
+    #[inline(always)]
+    pub fn new_identity(self) -> u64 {
+        // SAFETY: an element of a per-CPU map, which only this CPU writes.
+        let count = unsafe {
+            (*self.counters).followed += 1;
+            (*self.counters).followed
+        };
+        count << 16 | self.number & 0xffff
+    }
+
+    /// So many followed packets lost their places to others.
+    #[inline(always)]
+    pub fn count_evicted(self, packets: u64) {
+        // SAFETY: an element of a per-CPU map, which only this CPU writes.
+        unsafe { (*self.counters).evicted += packets };
+    }
 }
 
 /// Hands a record of a certain kind over: `fill` writes every field of it.

@@ -5,6 +5,7 @@
 
 use crate::{
     call::Call,
+    emit::Cpu,
     event, follow,
     frame::Returned,
     kernel::{binding, has, read},
@@ -83,15 +84,13 @@ pub fn fragmented(skb: &mut Skb) {
 
 #[inline(always)]
 fn begin_list(first: u64, parent: u64) {
+    let Some(cpu) = Cpu::this() else {
+        return;
+    };
     let mut skb = first;
     let mut count = 0;
-    while count < PIECES {
-        if skb == 0 {
-            break;
-        }
-        if !follow::knows(skb) {
-            follow::begin(skb, parent);
-        }
+    while count < PIECES && skb != 0 {
+        follow::begin_if_new(skb, parent, cpu);
         skb = read::<u64>(skb + offset!(skb_next)).unwrap_or(0);
         count = follow::opaque(count + 1);
     }
@@ -100,7 +99,7 @@ fn begin_list(first: u64, parent: u64) {
 /// The packet is merged into another, which then holds it.
 #[inline(always)]
 pub fn merged(skb: &Skb, other: u64) {
-    if !follow::knows(other) {
-        follow::begin(other, skb.identity.id);
+    if let Some(cpu) = Cpu::this() {
+        follow::begin_if_new(other, skb.identity.id, cpu);
     }
 }
