@@ -57,7 +57,7 @@ impl Call {
     }
 
     /// Argument at a position from 1 to 6; 0 for any other. The verifier may know it for a pointer
-    /// to a certain type, with which it cannot be calculated; see [`forget_type`].
+    /// to a certain type, with which it cannot be calculated; see [`Call::number`].
     #[inline(always)]
     pub fn argument(self, position: u64) -> u64 {
         let binding = binding();
@@ -87,11 +87,22 @@ impl Call {
         }
     }
 
+    /// The same as a number.
+    #[inline(always)]
+    pub fn number(self, argument: u64) -> u64 {
+        let binding = binding();
+        if binding.has_arguments() && !binding.has_argument_helper() {
+            forget_type(argument)
+        } else {
+            argument
+        }
+    }
+
     /// The other packet of a function that has two, or the one that it returned where returns have
     /// arguments (then the position is one behind the last).
     #[inline(always)]
     pub fn other(self) -> u64 {
-        forget_type(self.argument(binding().table()))
+        self.number(self.argument(binding().table()))
     }
 
     #[inline(always)]
@@ -135,7 +146,7 @@ impl Call {
 /// The same number, of which the verifier knows nothing: negated twice. It lets no program
 /// calculate with a pointer to a kernel type, but negate it.
 #[inline(always)]
-pub fn forget_type(pointer: u64) -> u64 {
+fn forget_type(pointer: u64) -> u64 {
     let mut number = pointer;
     // SAFETY: two instructions on a register.
     unsafe {

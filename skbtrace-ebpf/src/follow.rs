@@ -96,42 +96,45 @@ macro_rules! store {
     }};
 }
 
-/// Runs `$body` with the first place that holds `$skb`, if any.
-macro_rules! at_place {
-    ($skb:expr, |$bucket:ident, $at:ident| $body:expr) => {{
-        let skb = $skb;
-        let $bucket = bucket(skb);
-        if load!(place!($bucket, skb, 0)) == skb {
-            let $at = 0;
-            Some($body)
-        } else if load!(place!($bucket, skb, 1)) == skb {
-            let $at = 1;
-            Some($body)
-        } else if load!(place!($bucket, skb, 2)) == skb {
-            let $at = 2;
-            Some($body)
-        } else if load!(place!($bucket, skb, 3)) == skb {
-            let $at = 3;
-            Some($body)
-        } else {
-            None
-        }
-    }};
+/// Where a packet's address stands in its bucket, if it is followed. What else is known of it
+/// stands [`PLACES`] further, each.
+#[inline(always)]
+fn place_of(skb: u64) -> Option<*mut u64> {
+    // One pointer that moves on: the compiler would keep a distance for each place.
+    let next = |place: *mut u64| opaque(place.wrapping_add(1) as usize) as *mut u64;
+    let first = place!(bucket(skb), skb, 0);
+    let second = next(first);
+    let third = next(second);
+    let fourth = next(third);
+    if load!(first) == skb {
+        Some(first)
+    } else if load!(second) == skb {
+        Some(second)
+    } else if load!(third) == skb {
+        Some(third)
+    } else if load!(fourth) == skb {
+        Some(fourth)
+    } else {
+        None
+    }
 }
 
 /// Who a packet is, if it is followed.
 #[inline(always)]
 pub fn find(skb: u64) -> Option<Identity> {
-    at_place!(skb, |bucket, at| Identity {
-        id: load!(place!(bucket, id, at)),
-        parent: load!(place!(bucket, parent, at)),
+    let place = place_of(skb)?;
+    Some(Identity {
+        id: load!(place.wrapping_add(PLACES)),
+        parent: load!(place.wrapping_add(2 * PLACES)),
     })
 }
 
 /// Forgets a packet.
 #[inline(always)]
 pub fn forget(skb: u64) {
-    at_place!(skb, |bucket, at| store!(place!(bucket, skb, at), 0));
+    if let Some(place) = place_of(skb) {
+        store!(place, 0);
+    }
 }
 
 /// Begins to follow a packet, made from `parent` or from none (0). In place of whoever was at its

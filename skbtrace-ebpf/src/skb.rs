@@ -8,7 +8,7 @@ use skbtrace_common::{
 };
 
 use crate::{
-    call::{Call, forget_type},
+    call::Call,
     config,
     follow::{Identity, opaque},
     kernel,
@@ -83,7 +83,7 @@ impl Skb {
     pub fn find(&mut self, call: Call, binding: Binding) -> bool {
         let typed = call.argument(binding.position());
         self.typed = typed;
-        let argument = forget_type(typed);
+        let argument = call.number(typed);
         let address = if binding.is_pointer() {
             read::<u64>(argument)
         } else if binding.is_pktinfo() {

@@ -28,8 +28,6 @@ pub struct Trampolines {
     functions: HashMap<String, FunctionId>,
     /// Modules' BTF, by module.
     modules: HashMap<String, OwnedFd>,
-    /// Whether programs read memory by plain loads anyway.
-    has_cast: bool,
     /// Whether one program can be attached to many functions.
     has_multi: bool,
 }
@@ -45,7 +43,6 @@ impl Trampolines {
         Self {
             functions: types.functions.clone(),
             modules,
-            has_cast: types.cast.is_some(),
             has_multi: types.has_fentry_multi,
         }
     }
@@ -66,7 +63,7 @@ impl Trampolines {
     ) -> Result<Link, String> {
         let (function, btf) = self.find(site)?;
         let mut binding = binding.with_arguments();
-        if !self.has_cast && matches!(site.arg, Arg::Skb(_)) {
+        if matches!(site.arg, Arg::Skb(_)) {
             binding = binding.with_direct_loads();
         }
         link(

@@ -141,12 +141,13 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
 
 /// Attaches hooks.
 pub struct Attacher<'a> {
-    loaded: &'a Loaded,
+    loaded: &'a mut Loaded,
     kprobes: Result<Kprobes, NoKprobes>,
     trampolines: Option<Trampolines>,
     /// Whether every hook that can be is to be attached by them, or only returns.
     by_fentry: bool,
-    resolver: Option<Resolver>,
+    /// Whether what fentry is not for is to be attached by kprobe.multi.
+    by_multi: bool,
     attached: Attached,
 }
 
@@ -171,23 +172,13 @@ impl<'a> Attacher<'a> {
                 }
                 Choice::Prefer(backend) => backend == Backend::Fentry,
             };
-        // Where fentry is not for so many, kprobe.multi is next; only where there is neither,
-        // or neither is wanted, are they kprobes, one by one.
-        let by_multi = match choice {
-            Choice::Auto => !by_fentry,
-            Choice::Prefer(backend) => backend == Backend::KprobeMulti,
-        };
-        let trampolines = choice != Choice::Prefer(Backend::Kprobe);
-        let resolver = if by_multi {
-            Resolver::new(loaded)
-        } else {
-            None
-        };
+        // Only where there is neither, or neither is wanted, are hooks kprobes, one by one.
+        let others = choice != Choice::Prefer(Backend::Kprobe);
         Self {
             kprobes: Kprobes::new(),
-            trampolines: trampolines.then(|| Trampolines::new(types)),
+            trampolines: others.then(|| Trampolines::new(types)),
             by_fentry,
-            resolver,
+            by_multi: others,
             attached: Attached::default(),
             loaded,
         }
@@ -201,14 +192,23 @@ impl<'a> Attacher<'a> {
         let mut taken = BTreeMap::new();
         let mut left: Vec<usize> = Vec::new();
         let by_fentry = self.by_fentry_together(wanted, stop);
+        let mut others = Vec::new();
         for (index, hook) in wanted.iter().enumerate() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            if by_fentry.contains(&index) || self.by_trampoline(hook) {
-                continue;
+            if !by_fentry.contains(&index) && !self.by_trampoline(hook) {
+                others.push((index, hook));
             }
-            match self.target(index, hook) {
+        }
+        let is_entry = |(_, hook): &(usize, &Wanted)| programs(hook.hook.kind).1.is_none();
+        let resolver = if self.by_multi && others.iter().any(is_entry) {
+            Resolver::new(self.loaded)
+        } else {
+            None
+        };
+        for (index, hook) in others {
+            match target(resolver.as_ref(), index, hook) {
                 Some((program, binding, target, site)) => {
                     groups
                         .entry((program, binding.shared().0))
@@ -349,33 +349,6 @@ impl<'a> Attacher<'a> {
         false
     }
 
-    /// What a hook is for kprobe.multi, where it can be tried.
-    fn target(
-        &self,
-        index: usize,
-        wanted: &Wanted,
-    ) -> Option<(&'static str, Binding, Target, Site)> {
-        let resolver = self.resolver.as_ref()?;
-        let hook = wanted.hook;
-        let (program, None) = programs(hook.kind) else {
-            return None;
-        };
-        wanted
-            .sites
-            .iter()
-            .filter(|site| !site.tracepoint)
-            .find_map(|site| {
-                let address = resolver.address(site.symbol, hook.module)?;
-                let row = u16::try_from(wanted.row).ok()?;
-                let target = Target {
-                    place: address,
-                    row,
-                    index,
-                };
-                Some((program, binding(wanted, site), target, *site))
-            })
-    }
-
     /// Attaches a hook by itself: to a tracepoint, or by kprobes.
     fn one_by_one(&mut self, wanted: &Wanted) {
         let hook = wanted.hook;
@@ -399,6 +372,33 @@ impl<'a> Attacher<'a> {
             }),
         }
     }
+}
+
+/// What a hook is for kprobe.multi, where it can be tried.
+fn target(
+    resolver: Option<&Resolver>,
+    index: usize,
+    wanted: &Wanted,
+) -> Option<(&'static str, Binding, Target, Site)> {
+    let resolver = resolver?;
+    let hook = wanted.hook;
+    let (program, None) = programs(hook.kind) else {
+        return None;
+    };
+    wanted
+        .sites
+        .iter()
+        .filter(|site| !site.tracepoint)
+        .find_map(|site| {
+            let address = resolver.address(site.symbol, hook.module)?;
+            let row = u16::try_from(wanted.row).ok()?;
+            let target = Target {
+                place: address,
+                row,
+                index,
+            };
+            Some((program, binding(wanted, site), target, *site))
+        })
 }
 
 fn absent(hook: &Hook) -> String {

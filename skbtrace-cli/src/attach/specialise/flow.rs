@@ -451,14 +451,9 @@ impl Flow {
                 let base = state.register(base).plus(i64::from(off).cast_unsigned());
                 match base.in_frame() {
                     Some(offset) => {
-                        let words = Words::of(offset, i64::from(size));
-                        if !words.meets(frame.exposed) {
-                            state.store(offset, size, value);
-                            effect.writes = Some(words);
-                            effect.whole = size == 8 && offset % 8 == 0;
-                        } else {
-                            state.forget(words);
-                        }
+                        state.store(offset, size, value);
+                        effect.writes = Some(Words::of(offset, i64::from(size)));
+                        effect.whole = size == 8 && offset % 8 == 0;
                     }
                     None => state.forget(frame.words(base, i64::from(size))),
                 }
@@ -473,7 +468,7 @@ impl Flow {
                 Some((0, Value::result(at, false)))
             }
             Op::CallFunction { .. } => {
-                effect.reads = frame.passed(state, 5);
+                effect.reads = frame.in_reach_of_callee(state);
                 state.forget(effect.reads);
                 Some((0, Value::result(at, effect.reads != Words::default())))
             }
@@ -574,6 +569,17 @@ impl Frame {
         })
     }
 
+    /// Words that a function of the program may touch: what it is given, and what pointers in that
+    /// lead to.
+    fn in_reach_of_callee(&self, state: &State) -> Words {
+        let passed = self.passed(state, 5);
+        if passed.meets(self.pointers) {
+            passed.and(self.exposed)
+        } else {
+            passed
+        }
+    }
+
     /// Takes account of what an operation does with pointers to the stack. What is put elsewhere
     /// is lost as a pointer: the verifier takes nothing from other memory for one.
     fn expose(&mut self, op: &Op, state: &State) {
@@ -595,8 +601,9 @@ impl Frame {
             }
             // It may put pointers that it was given into memory that it was given, and return them.
             Op::CallFunction { .. } => {
-                let passed = self.passed(state, 5);
+                let passed = self.in_reach_of_callee(state);
                 self.reached = self.reached.and(passed);
+                self.exposed = self.exposed.and(passed);
                 self.pointers = self.pointers.and(passed);
             }
             Op::Alu {
