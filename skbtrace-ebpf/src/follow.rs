@@ -100,23 +100,28 @@ macro_rules! store {
 /// stands [`PLACES`] further, each.
 #[inline(always)]
 fn place_of(skb: u64) -> Option<*mut u64> {
-    // One pointer that moves on: the compiler would keep a distance for each place.
-    let next = |place: *mut u64| opaque(place.wrapping_add(1) as usize) as *mut u64;
-    let first = place!(bucket(skb), skb, 0);
-    let second = next(first);
-    let third = next(second);
-    let fourth = next(third);
-    if load!(first) == skb {
-        Some(first)
-    } else if load!(second) == skb {
-        Some(second)
-    } else if load!(third) == skb {
-        Some(third)
-    } else if load!(fourth) == skb {
-        Some(fourth)
-    } else {
-        None
+    let mut place = place!(bucket(skb), skb, 0);
+    if load!(place) == skb {
+        return Some(place);
     }
+    // Three more, not in a loop: a loop counts.
+    place = next(place);
+    if load!(place) == skb {
+        return Some(place);
+    }
+    place = next(place);
+    if load!(place) == skb {
+        return Some(place);
+    }
+    place = next(place);
+    (load!(place) == skb).then_some(place)
+}
+
+/// The place behind. The compiler must not know how far that is: it would keep a distance for each
+/// place beside the first.
+#[inline(always)]
+fn next(place: *mut u64) -> *mut u64 {
+    opaque(place.wrapping_add(1) as usize) as *mut u64
 }
 
 /// Who a packet is, if it is followed.

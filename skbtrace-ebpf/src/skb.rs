@@ -82,7 +82,9 @@ impl Skb {
     #[inline(always)]
     pub fn find(&mut self, call: Call, binding: Binding) -> bool {
         let typed = call.argument(binding.position());
-        self.typed = typed;
+        if binding.has_direct_loads() {
+            self.typed = typed;
+        }
         let argument = call.number(typed);
         let address = if binding.is_pointer() {
             read::<u64>(argument)

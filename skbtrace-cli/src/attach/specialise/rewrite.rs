@@ -1,7 +1,7 @@
 //! The same with less: operations replaced by cheaper ones that give the same values.
 
 use super::{
-    code::{FRAME, MOV, Op, Operand, allows, short},
+    code::{ADD, FRAME, MOV, Op, Operand, SUB, allows, short},
     flow::{Effect, Flow, State, Value, arithmetic, branch, leaders},
 };
 
@@ -47,10 +47,7 @@ fn improved(op: Op, state: &State, ops: &[Op]) -> Option<Op> {
             operand,
         } => {
             let (first, second) = (state.register(to), state.operand(operand));
-            if let Operand::Register(_) = operand
-                && (wide, operation) == (true, MOV)
-                && first == second
-            {
+            if wide && gives_first(operation, operand, first, second) {
                 return Some(Op::Nothing);
             }
             let moves_immediate = operation == MOV && matches!(operand, Operand::Immediate(_));
@@ -148,6 +145,15 @@ fn improved(op: Op, state: &State, ops: &[Op]) -> Option<Op> {
             }
         },
         _ => None,
+    }
+}
+
+/// Whether an operation leaves its register as it is.
+fn gives_first(operation: u8, operand: Operand, first: Value, second: Value) -> bool {
+    match operation {
+        MOV => matches!(operand, Operand::Register(_)) && first == second,
+        ADD | SUB => second == Value::Number(0),
+        _ => false,
     }
 }
 
