@@ -13,7 +13,7 @@ use skbtrace_common::record::Counters;
 #[derive(Clone, Copy)]
 struct CpuCounters(Counters);
 
-// SAFETY: repr(C), four u64, valid for any bit pattern.
+// SAFETY: integers only, valid for any bit pattern ([`Counters`] is `Plain`).
 unsafe impl aya::Pod for CpuCounters {}
 
 /// The counters while the kernel side runs.
