@@ -75,3 +75,18 @@ fn a_stack_has_as_many_frames_as_the_kernel_says() {
     let plain = testing::parse(testing::blank().as_bytes());
     assert_eq!(decode(&plain, &machine).stack, None);
 }
+
+#[test]
+fn a_drops_stack_begins_at_its_place() {
+    let machine = Machine::new();
+    let frames = |caller, frames: &[u64]| {
+        let raw = testing::drop_of(testing::blank(), Some(11), caller);
+        let record = testing::with_stack(raw, frames);
+        decode(&record, &machine).stack.map(<[u64]>::to_vec)
+    };
+    assert_eq!(frames(3, &[1, 2, 3, 4]), Some(vec![3, 4]));
+    // Nothing is left out where that place is not among them.
+    assert_eq!(frames(9, &[1, 2]), Some(vec![1, 2]));
+    let plain = testing::with_stack(testing::clone_of(testing::blank(), 7, 2), &[1, 2]);
+    assert_eq!(decode(&plain, &machine).stack, Some(&[1, 2][..]));
+}
