@@ -152,13 +152,13 @@ async fn follow(
         .and_then(|duration| Instant::now().checked_add(duration));
 
     printer.output.begin()?;
+    tell!("skbtrace: ready");
     if settings.header {
         printer.header();
     }
     if let Flow::ReaderGone = printer.flush()? {
         return Ok(Flow::ReaderGone);
     }
-    tell!("skbtrace: ready");
     if let Some(path) = &settings.ready_file {
         File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
     }
