@@ -102,20 +102,17 @@ fn finish(
     mut result: Result<Flow>,
 ) -> Result<Ending> {
     engine.stop_producing();
-    let mut print_rest = |engine: &mut Engine, result: &mut Result<Flow>| {
-        while matches!(result, Ok(Flow::Stopped)) {
-            let drained = engine.drain(&mut events);
-            let due = match drained {
-                Drained::All => u64::MAX,
-                Drained::Until(time) => time,
-            };
-            *result = printer.print(&mut events, due);
-            if drained == Drained::All {
-                break;
-            }
+    while matches!(result, Ok(Flow::Stopped)) {
+        let drained = engine.drain(&mut events);
+        let due = match drained {
+            Drained::All => u64::MAX,
+            Drained::Until(time) => time,
+        };
+        result = printer.print(&mut events, due);
+        if drained == Drained::All {
+            break;
         }
-    };
-    print_rest(&mut engine, &mut result);
+    }
     let account = Account {
         printed: printer.printed,
         damaged: engine.damaged,
@@ -155,13 +152,13 @@ async fn follow(
         .and_then(|duration| Instant::now().checked_add(duration));
 
     printer.output.begin()?;
+    tell!("skbtrace: ready");
     if settings.header {
         printer.header();
     }
     if let Flow::ReaderGone = printer.flush()? {
         return Ok(Flow::ReaderGone);
     }
-    tell!("skbtrace: ready");
     if let Some(path) = &settings.ready_file {
         File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
     }

@@ -243,7 +243,8 @@ pub struct Counters {
     pub produced: u64,
     /// Events of those that found no room in the buffer.
     pub lost: u64,
-    /// Function entries whose return could not be remembered: their verdict or clone is missing.
+    /// Function entries whose return could not be remembered: what it would have told (a verdict,
+    /// a copy) is missing.
     pub unpaired: u64,
     /// Packets that began to be followed; also makes their identities.
     pub followed: u64,

@@ -135,7 +135,11 @@ fn look(btf: Option<&Path>) -> Vec<Finding> {
 
     let multi = features::common_address()
         .and_then(features::kprobe_multi)
-        .map_err(|error| error.to_string());
+        .map_err(|error| match error.raw_os_error() {
+            // 5.10 knows no such link; Debian's 6.1 is built without CONFIG_FPROBE.
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => "not in this kernel".to_owned(),
+            _ => error.to_string(),
+        });
     let (state, word) = optional(multi, "single kprobes are used");
     add("kprobe.multi", state, word);
 

@@ -120,7 +120,10 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
-        stack: record.stack.as_deref().map(drop::frames),
+        stack: record
+            .stack
+            .as_deref()
+            .map(|stack| drop::frames(stack, raw)),
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Chosen {
 /// `--all` every function that takes a packet.
 pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
     let functions = match &settings.all {
-        Some(all) => find(settings, all)?,
+        Some(all) => find(settings, all, types)?,
         None => Functions::default(),
     };
     let chosen = join(settings, types, functions);
@@ -47,13 +47,15 @@ pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
 }
 
 /// What this kernel has.
-fn find(settings: &Settings, all: &All) -> Result<Functions> {
+fn find(settings: &Settings, all: &All, types: &Types) -> Result<Functions> {
     let choice = functions::Choice {
         modules: &all.modules,
         only: settings.only.as_ref(),
     };
     let functions = Functions::read(settings.btf.as_deref(), choice)?;
-    if !functions.has_modules {
+    // A kernel that describes its modules may just have none loaded.
+    let describes_modules = types.has_module_btf && settings.btf.is_none();
+    if !functions.has_modules && !describes_modules {
         tell!(
             "skbtrace: there is no description (BTF) of modules' functions: of these, --all takes \
              what the catalogue has"

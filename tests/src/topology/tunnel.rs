@@ -11,11 +11,11 @@
 use anyhow::{Context as _, Result};
 
 use super::link::{LEFT, Link, RIGHT};
-use super::{WARM_UP_PORT, at};
+use super::{CLIENT_PORT, PORT, WARM_UP_PORT, at};
 use crate::netns::Netns;
 use crate::process;
 use crate::scenarios::skip;
-use crate::traffic;
+use crate::traffic::{self, exchange::Exchange};
 
 /// Inner address of the left host.
 pub const LEFT_INNER: &str = "192.168.71.1";
@@ -136,6 +136,14 @@ impl Tunnel {
                 .with_context(|| format!("the new {} tunnel does not work", kind.name()))?;
         }
         Ok(tunnel)
+    }
+
+    /// Opens a socket at each end, to talk through the tunnel: the left one asks.
+    pub fn exchange(&self) -> Result<Exchange> {
+        Exchange::open(
+            (&self.link.left, at(LEFT_INNER, CLIENT_PORT)?),
+            (&self.link.right, at(RIGHT_INNER, PORT)?),
+        )
     }
 }
 
