@@ -179,6 +179,9 @@ pub enum Action<'a> {
         chain: Chain<'a>,
         /// The decision.
         verdict: Verdict,
+        /// Of a hook as a whole, the one of its functions that decided; `None` when all accepted,
+        /// or when it is not known.
+        decider: Option<&'a str>,
     },
     /// Connection tracking looked at it.
     Conntrack {

@@ -47,6 +47,8 @@ pub struct TableNames {
     pub hooknum: u8,
     /// [`skbtrace_common::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Row of the hook function that decided, or [`skbtrace_common::record::NO_ROW`].
+    pub decider: u16,
     /// The table's name, ended by a zero unless cut; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have no names of their own.
@@ -122,6 +124,7 @@ impl TableNames {
             pf: verdict.pf,
             hooknum: verdict.hooknum,
             table_kind: verdict.table_kind,
+            decider: verdict.decider,
             table: verdict.table,
             chain: verdict.chain,
         }))

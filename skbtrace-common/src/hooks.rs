@@ -177,6 +177,9 @@ pub enum Kind {
     Clone,
     /// A table decided: one event at the return, with the verdict.
     Verdict(TableKind),
+    /// One of a netfilter hook's functions: without events of its own; what it returns tells, at
+    /// the return of the whole hook, who decided.
+    HookFunction,
     /// Connection tracking: one event at the return, with the entry.
     Conntrack,
     /// Addresses translated: one event at the return, with the packet before and after.
@@ -203,6 +206,7 @@ impl Kind {
             Self::Hop => "hop",
             Self::Clone => "clone",
             Self::Verdict(_) => "verdict",
+            Self::HookFunction => "hook function",
             Self::Conntrack => "conntrack",
             Self::Nat => "nat",
             Self::Drop => "drop",

@@ -19,6 +19,9 @@ pub const NAME: usize = 64;
 /// Length of an interface's name (`IFNAMSIZ`) and of a task's (`TASK_COMM_LEN`).
 pub const SHORT_NAME: usize = 16;
 
+/// No row of the catalogue.
+pub const NO_ROW: u16 = u16::MAX;
+
 /// A packet was seen at a function's entry.
 pub const KIND_HOP: u8 = 0;
 /// A packet was copied: [`RawEvent::other`] is the new `sk_buff`.
@@ -131,8 +134,13 @@ pub struct RawVerdict {
     pub hooknum: u8,
     /// Which kind of table: [`crate::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Keeps what follows aligned; not written by the kernel side.
+    pub reserved: u8,
+    /// A hook as a whole: row of the function that decided ([`crate::hooks::Kind::HookFunction`]);
+    /// [`NO_ROW`] when that is not known, or all accepted.
+    pub decider: u16,
     /// Keeps the size a multiple of eight; not written by the kernel side.
-    pub reserved: [u8; 5],
+    pub reserved_too: u16,
     /// The table's name, ended by a zero unless cut at [`NAME`] bytes; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have none of their own (iptables-legacy,

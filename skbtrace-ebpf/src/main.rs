@@ -15,6 +15,7 @@
 
 mod call;
 mod conntrack;
+mod decider;
 mod emit;
 mod event;
 mod filter;
@@ -186,6 +187,13 @@ pub fn table_exit(ctx: RetProbeContext) -> u32 {
         verdict::emit(call, &returned);
         returned.forget();
     }
+    0
+}
+
+/// The return of one of a netfilter hook's functions.
+#[kretprobe]
+pub fn hook_function_exit(ctx: RetProbeContext) -> u32 {
+    decider::note(Call::new(ctx.as_ptr()));
     0
 }
 

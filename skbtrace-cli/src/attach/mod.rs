@@ -122,6 +122,9 @@ pub struct Attached {
     pub links: Vec<Link>,
 }
 
+/// No program at the entry.
+const NONE: &str = "";
+
 /// The programs for a kind of hook: at the entry, and at the return.
 const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
@@ -134,6 +137,7 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Morph => ("copy_enter", Some("morph_exit")),
         Kind::Segments => ("copy_enter", Some("segments_exit")),
         Kind::Verdict(_) => ("table_enter", Some("table_exit")),
+        Kind::HookFunction => (NONE, Some("hook_function_exit")),
         Kind::Conntrack => ("table_enter", Some("conntrack_exit")),
         Kind::Nat => ("table_enter", Some("nat_exit")),
     }
@@ -500,7 +504,9 @@ fn attach_kprobes(
     if let Some(exit) = exit {
         links.push(attach(exit, true)?);
     }
-    links.push(attach(entry, false)?);
+    if entry != NONE {
+        links.push(attach(entry, false)?);
+    }
     let by = if exit.is_some() {
         Backend::KprobePair
     } else {

@@ -84,7 +84,7 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 16] = [
     "hop",
     "dropped",
     "freed",
@@ -98,6 +98,7 @@ pub const PROGRAMS: [&str; 15] = [
     "segmented",
     "table_enter",
     "table_exit",
+    "hook_function_exit",
     "conntrack_exit",
     "nat_exit",
 ];

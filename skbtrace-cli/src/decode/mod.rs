@@ -155,11 +155,12 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
             caller: raw.caller,
         },
         KIND_VERDICT => {
-            let names = match &record.extra {
+            let table = match &record.extra {
                 Extra::Names(names) => Some(&**names),
                 _ => None,
             };
-            verdict::action(raw.verdict, names, function)
+            let decider = table.map_or("", |table| names.hook(table.decider));
+            verdict::action(raw.verdict, table, function, decider)
         }
         KIND_CONNTRACK | KIND_NAT => match &record.extra {
             Extra::Conntrack(extra) => conntrack::action(extra, function),

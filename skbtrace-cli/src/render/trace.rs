@@ -17,6 +17,7 @@
 //! | kernel without reasons: told by the place, or not known | `DROP(netfilter)@…`, `DROP(?)@…` |
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
+//! | and which of its functions decided   | `2.ipv4.INPUT.DROP(EPERM),by=nft_do_chain_ipv4` |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
 
 use super::{cell::escaped, conntrack, digits, packet, stack};
@@ -51,6 +52,7 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             table,
             chain,
             verdict,
+            decider,
             ..
         } => {
             match pf {
@@ -70,6 +72,10 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             }
             out.push(b'.');
             painted_verdict(verdict, color, out);
+            if let Some(decider) = decider {
+                out.extend_from_slice(b",by=");
+                escaped(decider.as_bytes(), out);
+            }
         }
         Action::Conntrack {
             function,
@@ -210,3 +216,6 @@ fn error(errno: Option<u16>, out: &mut Vec<u8>) {
     }
     out.push(b')');
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod backends;
 mod changes;
 mod command;
 mod conntrack;
+mod deciders;
 mod drops;
 mod filters;
 mod following;
@@ -88,7 +89,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 14] = [
+    let themes: [fn() -> Vec<Trial>; 15] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -100,6 +101,7 @@ fn all() -> Vec<Trial> {
         following::trials,
         nat::trials,
         conntrack::trials,
+        deciders::trials,
         tunnels::trials,
         backends::trials,
         lockdown::trials,
