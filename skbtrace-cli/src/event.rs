@@ -155,6 +155,13 @@ pub enum Action<'a> {
         /// The function's name.
         function: &'a str,
     },
+    /// It came out of a queue.
+    Dequeued {
+        /// What told.
+        function: &'a str,
+        /// How long it was there, nanoseconds ([`crate::waits`]).
+        wait_ns: u64,
+    },
     /// It was copied.
     Clone {
         /// The copying function, as far as it can be told: `deliver_clone` is inlined everywhere

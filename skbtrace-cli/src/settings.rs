@@ -223,7 +223,9 @@ impl Settings {
     /// Whether drops are listened to.
     #[must_use]
     pub fn wants_drops(&self) -> bool {
-        let mut drops = HOOKS.iter().filter(|hook| hook.kind == Kind::Drop);
+        let mut drops = HOOKS
+            .iter()
+            .filter(|hook| matches!(hook.kind, Kind::Drop | Kind::QueueDrop));
         drops.any(|hook| self.wants(hook))
     }
 

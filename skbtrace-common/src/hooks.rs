@@ -186,6 +186,9 @@ pub enum Kind {
     Nat,
     /// The packet was dropped: one event, with reason and place.
     Drop,
+    /// A queue dropped the packet: as above. Of a tracepoint that tells of all drops, those with the
+    /// queues' reason.
+    QueueDrop,
     /// The packet was cut up: its pieces, the list that is returned, are followed from here on.
     Segments,
     /// The packet goes out in pieces that hang on it (`frag_list`): they are followed.
@@ -209,7 +212,7 @@ impl Kind {
             Self::HookFunction => "hook function",
             Self::Conntrack => "conntrack",
             Self::Nat => "nat",
-            Self::Drop => "drop",
+            Self::Drop | Self::QueueDrop => "drop",
             Self::Segments => "segments",
             Self::Fragments => "fragments",
             Self::Morph => "morph",

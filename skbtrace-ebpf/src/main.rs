@@ -24,6 +24,7 @@ mod frame;
 mod kernel;
 mod lineage;
 mod packet;
+mod qdisc;
 mod resolve;
 mod skb;
 mod verdict;
@@ -56,6 +57,17 @@ pub fn dropped(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) {
         event::drop(call, &skb);
+    }
+    0
+}
+
+/// A packet that is dropped, perhaps by a queue.
+#[kprobe]
+pub fn queue_dropped(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if qdisc::is_drop(call) && matches(call, &mut skb) {
+        qdisc::drop(call, &skb);
     }
     0
 }

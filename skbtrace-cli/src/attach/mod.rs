@@ -130,6 +130,7 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
         Kind::Drop => ("dropped", None),
+        Kind::QueueDrop => ("queue_dropped", None),
         Kind::Free => ("freed", None),
         Kind::Fragments => ("fragmented", None),
         Kind::Merge => ("merged", None),

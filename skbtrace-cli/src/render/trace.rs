@@ -5,6 +5,7 @@
 //! | hop                                  | `br_handle_frame`                |
 //! | copy, by the bridge or by others     | `deliver_clone->ffff949a8d639400`, `skb_clone->…` |
 //! | copy that failed                     | `deliver_clone->nil`             |
+//! | out of a queue, and the time in it   | `qdisc_dequeue,wait=1.204ms`     |
 //! | verdict: family, table, chain        | `2.nat.PREROUTING.ACCEPT`        |
 //! | verdicts                             | `DROP`, `ACCEPT`, `STOLEN`, `REPEAT`, `STOP` |
 //! | dropped with an error                | `DROP(EPERM)`, `DROP(77)`        |
@@ -38,6 +39,13 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             painted(FUNCTION, color, out, |out| {
                 escaped(function.as_bytes(), out)
             });
+        }
+        Action::Dequeued { function, wait_ns } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            out.extend_from_slice(b",wait=");
+            digits::milliseconds(wait_ns, out);
         }
         Action::Clone { function, new, .. } => painted(CLONE, color, out, |out| {
             escaped(function.as_bytes(), out);

@@ -180,6 +180,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());
     option(HAS_DROP_REASONS, !types.drop_reasons.is_empty());
+    config.queue_drop = types.drop_reasons.number("QDISC_DROP").unwrap_or(u32::MAX);
     config.cast_type = types.cast.map_or(0, |cast| cast.structure);
     config.follow_mask = settings.follow.map_or(0, |packets| packets.get() / 4 - 1);
     option(WANT_DROP_STACK, settings.drop_stack);

@@ -107,7 +107,7 @@ fn a_kind_has_what_it_reports() {
                 _ => assert!(!other, "{name}: a table and no verdict"),
             }
             assert!(
-                !site.tracepoint || matches!(hook.kind, Kind::Hop | Kind::Drop),
+                !site.tracepoint || matches!(hook.kind, Kind::Hop | Kind::Drop | Kind::QueueDrop),
                 "{name}: a tracepoint does not return"
             );
         }

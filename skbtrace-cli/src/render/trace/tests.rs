@@ -25,3 +25,19 @@ fn who_decided_stands_behind_the_verdict() {
     assert_eq!(text(None), "2.ipv4.INPUT.DROP(EPERM)");
     assert_eq!(text(Some("a b")), "2.ipv4.INPUT.DROP(EPERM),by=a\\x20b");
 }
+
+#[test]
+fn a_wait_stands_behind_the_function() {
+    let text = |wait_ns| {
+        let action = Action::Dequeued {
+            function: "qdisc_dequeue",
+            wait_ns,
+        };
+        let mut out = Vec::new();
+        push(&action, false, &mut out);
+        String::from_utf8(out).expect("text")
+    };
+    assert_eq!(text(1_204_999), "qdisc_dequeue,wait=1.204ms");
+    assert_eq!(text(7_000), "qdisc_dequeue,wait=0.007ms");
+    assert_eq!(text(61_000_090_000), "qdisc_dequeue,wait=61000.090ms");
+}
