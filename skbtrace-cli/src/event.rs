@@ -8,8 +8,11 @@
 //! output formats own what they write.
 
 mod conntrack;
+mod neighbour;
 
 pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
+
+pub use neighbour::{LinkAddress, Neighbour, NudState};
 
 use std::net::IpAddr;
 
@@ -154,6 +157,13 @@ pub enum Action<'a> {
     Hop {
         /// The function's name.
         function: &'a str,
+    },
+    /// It was seen at the entry of a function that has its neighbour.
+    Neighbour {
+        /// The function's name.
+        function: &'a str,
+        /// What is known of the neighbour.
+        neighbour: Neighbour<'a>,
     },
     /// It came out of a queue.
     Dequeued {

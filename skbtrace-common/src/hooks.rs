@@ -145,7 +145,8 @@ pub struct Site {
     /// holds it or the hook is no table.
     pub state: u8,
     /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
-    /// position of the other packet. 0 otherwise.
+    /// position of the other packet. [`Kind::Neighbour`]: position of the `struct neighbour *`. 0
+    /// otherwise.
     pub table: u8,
     /// A tracepoint and no function: `symbol` is its name, positions are those of its arguments
     /// (include/trace/events).
@@ -173,6 +174,8 @@ pub enum TableKind {
 pub enum Kind {
     /// The packet passed: one event at the function's entry.
     Hop,
+    /// The packet passed, and the function has its neighbour: one event at its entry, with both.
+    Neighbour,
     /// The packet was copied: one event at the return, with the copy.
     Clone,
     /// A table decided: one event at the return, with the verdict.
@@ -207,6 +210,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hop => "hop",
+            Self::Neighbour => "neighbour",
             Self::Clone => "clone",
             Self::Verdict(_) => "verdict",
             Self::HookFunction => "hook function",

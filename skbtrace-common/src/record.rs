@@ -36,6 +36,9 @@ pub const KIND_CONNTRACK: u8 = 4;
 /// A packet's addresses were translated: the record is a [`RawNat`].
 pub const KIND_NAT: u8 = 5;
 
+/// A packet passed a function that has its neighbour: the record is a [`RawNeighbour`].
+pub const KIND_NEIGHBOUR: u8 = 10;
+
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
 /// `netns` is valid.
@@ -210,6 +213,34 @@ pub struct RawNat {
     pub reserved: u32,
 }
 
+/// Bytes of a hardware address (`MAX_ADDR_LEN`, include/linux/netdevice.h).
+pub const HARDWARE_ADDRESS: usize = 32;
+
+/// An event at a function that has the packet's `struct neighbour`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawNeighbour {
+    /// The packet; `kind` is [`KIND_NEIGHBOUR`].
+    pub event: RawEvent,
+    /// Address of the `struct neighbour`.
+    pub neighbour: u64,
+    /// `neighbour.nud_state`, bits `NUD_*`; [`RawNeighbour::UNKNOWN`] when it could not be read.
+    pub state: u16,
+    /// `neighbour.dev->addr_len`, bytes; 255 when it could not be read.
+    pub length: u8,
+    /// 1 when `address` could be read.
+    pub has_address: u8,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u32,
+    /// `neighbour.ha`, of which `length` bytes count.
+    pub address: [u8; HARDWARE_ADDRESS],
+}
+
+impl RawNeighbour {
+    /// A state that no neighbour has.
+    pub const UNKNOWN: u16 = 1 << 8;
+}
+
 /// Frames kept of a stack.
 pub const STACK: usize = 24;
 
@@ -228,6 +259,7 @@ const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 *
 const _: () = assert!(size_of::<RawTuple>() == 40);
 const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
 const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
+const _: () = assert!(size_of::<RawNeighbour>() == size_of::<RawEvent>() + 16 + HARDWARE_ADDRESS);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
@@ -238,6 +270,8 @@ unsafe impl Plain for RawVerdict {}
 unsafe impl Plain for RawConntrack {}
 // SAFETY: likewise.
 unsafe impl Plain for RawNat {}
+// SAFETY: likewise.
+unsafe impl Plain for RawNeighbour {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
 

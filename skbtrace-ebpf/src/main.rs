@@ -23,6 +23,7 @@ mod follow;
 mod frame;
 mod kernel;
 mod lineage;
+mod neighbour;
 mod packet;
 mod qdisc;
 mod resolve;
@@ -46,6 +47,17 @@ pub fn hop(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) && !binding().is_silent() {
         event::hop(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that has its neighbour.
+#[kprobe]
+pub fn neighbour(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) {
+        neighbour::hop(call, &skb);
     }
     0
 }

@@ -129,6 +129,7 @@ const NONE: &str = "";
 const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
+        Kind::Neighbour => ("neighbour", None),
         Kind::Drop => ("dropped", None),
         Kind::QueueDrop => ("queue_dropped", None),
         Kind::Free => ("freed", None),

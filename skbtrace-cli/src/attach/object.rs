@@ -84,8 +84,9 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 17] = [
+pub const PROGRAMS: [&str; 18] = [
     "hop",
+    "neighbour",
     "dropped",
     "queue_dropped",
     "freed",

@@ -86,7 +86,6 @@ pub fn milliseconds(nanoseconds: u64, out: &mut Vec<u8>) {
     decimal(micros / 1000, out);
     out.push(b'.');
     // Of six digits the last three.
-    #[expect(clippy::cast_possible_truncation, reason = "less than a thousand")]
     let rest = six((micros % 1000) as u32);
     out.extend_from_slice(rest.get(3..).unwrap_or_default());
     out.extend_from_slice(b"ms");

@@ -19,9 +19,10 @@
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
 //! | and which of its functions decided   | `2.ipv4.INPUT.DROP(EPERM),by=nft_do_chain_ipv4` |
+//! | a packet's neighbour                 | `neigh_resolve_output,state=…`: `neighbour.rs` |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
 
-use super::{cell::escaped, conntrack, digits, packet, stack};
+use super::{cell::escaped, conntrack, digits, neighbour, packet, stack};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, DropReason, Name, Verdict},
@@ -39,6 +40,15 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             painted(FUNCTION, color, out, |out| {
                 escaped(function.as_bytes(), out)
             });
+        }
+        Action::Neighbour {
+            function,
+            ref neighbour,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            neighbour::push(neighbour, out);
         }
         Action::Dequeued { function, wait_ns } => {
             painted(FUNCTION, color, out, |out| {

@@ -18,6 +18,7 @@ mod groundwork;
 mod lifecycle;
 mod lockdown;
 mod nat;
+mod neighbours;
 mod protocols;
 mod queues;
 mod tunnels;
@@ -90,7 +91,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 16] = [
+    let themes: [fn() -> Vec<Trial>; 17] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -105,6 +106,7 @@ fn all() -> Vec<Trial> {
         deciders::trials,
         tunnels::trials,
         queues::trials,
+        neighbours::trials,
         backends::trials,
         lockdown::trials,
     ];
