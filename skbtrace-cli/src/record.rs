@@ -9,8 +9,8 @@
 use skbtrace_common::{
     Plain,
     record::{
-        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, NAME,
-        RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_NEIGHBOUR,
+        KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawNeighbour, RawStack, RawVerdict,
     },
 };
 
@@ -36,6 +36,8 @@ pub enum Extra {
     Conntrack(Box<RawConntrack>),
     /// The packet before its addresses were translated.
     Nat(Box<RawNat>),
+    /// What is known of the packet's neighbour.
+    Neighbour(Box<RawNeighbour>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -47,6 +49,8 @@ pub struct TableNames {
     pub hooknum: u8,
     /// [`skbtrace_common::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Row of the hook function that decided, or [`skbtrace_common::record::NO_ROW`].
+    pub decider: u16,
     /// The table's name, ended by a zero unless cut; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have no names of their own.
@@ -88,6 +92,10 @@ impl Record {
                 size_of::<RawConntrack>(),
             ),
             KIND_NAT => (Extra::Nat(Box::new(read(bytes)?)), size_of::<RawNat>()),
+            KIND_NEIGHBOUR => (
+                Extra::Neighbour(Box::new(read(bytes)?)),
+                size_of::<RawNeighbour>(),
+            ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
         let stack = if event.flags & HAS_STACK == 0 {
@@ -122,6 +130,7 @@ impl TableNames {
             pf: verdict.pf,
             hooknum: verdict.hooknum,
             table_kind: verdict.table_kind,
+            decider: verdict.decider,
             table: verdict.table,
             chain: verdict.chain,
         }))

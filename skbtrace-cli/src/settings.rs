@@ -89,7 +89,7 @@ impl All {
 /// Whether a row reports each call of its function, at its entry.
 #[must_use]
 pub fn reports_calls(hook: &Hook) -> bool {
-    matches!(hook.kind, Kind::Hop | Kind::Free)
+    matches!(hook.kind, Kind::Hop | Kind::Neighbour | Kind::Free)
 }
 
 /// How the time of an event is printed.
@@ -223,7 +223,9 @@ impl Settings {
     /// Whether drops are listened to.
     #[must_use]
     pub fn wants_drops(&self) -> bool {
-        let mut drops = HOOKS.iter().filter(|hook| hook.kind == Kind::Drop);
+        let mut drops = HOOKS
+            .iter()
+            .filter(|hook| matches!(hook.kind, Kind::Drop | Kind::QueueDrop));
         drops.any(|hook| self.wants(hook))
     }
 

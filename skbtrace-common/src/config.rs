@@ -44,6 +44,11 @@ pub struct Config {
     pub cast_type: u32,
     /// One less than the number of buckets for followed packets, which is a power of two.
     pub follow_mask: u32,
+    /// The reason of drops by queues (`SKB_DROP_REASON_QDISC_DROP`); no reason's number where there
+    /// is none.
+    pub queue_drop: u32,
+    /// Keeps what follows aligned.
+    pub reserved: u32,
     /// Which packets.
     pub filter: Filter,
     /// Where the kernel keeps what is read.
@@ -62,6 +67,8 @@ impl Config {
             active: 0,
             cast_type: 0,
             follow_mask: 0,
+            queue_drop: u32::MAX,
+            reserved: 0,
             filter: Filter::accept_all(),
             layout: Layout::UNKNOWN,
         }

@@ -120,6 +120,14 @@ layout! {
     dev_ifindex: "net_device"."ifindex", required;
     /// Network namespace.
     dev_net: "net_device"."nd_net.net", required;
+    /// Length of its hardware addresses, bytes.
+    dev_addr_len: "net_device"."addr_len", optional;
+    /// State of a neighbour.
+    neighbour_state: "neighbour"."nud_state", optional;
+    /// Hardware address of a neighbour.
+    neighbour_ha: "neighbour"."ha", optional;
+    /// Device of a neighbour.
+    neighbour_dev: "neighbour"."dev", optional;
     /// Inode number of a network namespace.
     net_inum: "net"."ns.inum", required;
     /// Network namespace of a socket.

@@ -19,6 +19,9 @@ pub const NAME: usize = 64;
 /// Length of an interface's name (`IFNAMSIZ`) and of a task's (`TASK_COMM_LEN`).
 pub const SHORT_NAME: usize = 16;
 
+/// No row of the catalogue.
+pub const NO_ROW: u16 = u16::MAX;
+
 /// A packet was seen at a function's entry.
 pub const KIND_HOP: u8 = 0;
 /// A packet was copied: [`RawEvent::other`] is the new `sk_buff`.
@@ -32,6 +35,9 @@ pub const KIND_DROP: u8 = 3;
 pub const KIND_CONNTRACK: u8 = 4;
 /// A packet's addresses were translated: the record is a [`RawNat`].
 pub const KIND_NAT: u8 = 5;
+
+/// A packet passed a function that has its neighbour: the record is a [`RawNeighbour`].
+pub const KIND_NEIGHBOUR: u8 = 10;
 
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
@@ -131,8 +137,13 @@ pub struct RawVerdict {
     pub hooknum: u8,
     /// Which kind of table: [`crate::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Keeps what follows aligned; not written by the kernel side.
+    pub reserved: u8,
+    /// A hook as a whole: row of the function that decided ([`crate::hooks::Kind::HookFunction`]);
+    /// [`NO_ROW`] when that is not known, or all accepted.
+    pub decider: u16,
     /// Keeps the size a multiple of eight; not written by the kernel side.
-    pub reserved: [u8; 5],
+    pub reserved_too: u16,
     /// The table's name, ended by a zero unless cut at [`NAME`] bytes; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have none of their own (iptables-legacy,
@@ -202,6 +213,34 @@ pub struct RawNat {
     pub reserved: u32,
 }
 
+/// Bytes of a hardware address (`MAX_ADDR_LEN`, include/linux/netdevice.h).
+pub const HARDWARE_ADDRESS: usize = 32;
+
+/// An event at a function that has the packet's `struct neighbour`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawNeighbour {
+    /// The packet; `kind` is [`KIND_NEIGHBOUR`].
+    pub event: RawEvent,
+    /// Address of the `struct neighbour`.
+    pub neighbour: u64,
+    /// `neighbour.nud_state`, bits `NUD_*`; [`RawNeighbour::UNKNOWN`] when it could not be read.
+    pub state: u16,
+    /// `neighbour.dev->addr_len`, bytes; 255 when it could not be read.
+    pub length: u8,
+    /// 1 when `address` could be read.
+    pub has_address: u8,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u32,
+    /// `neighbour.ha`, of which `length` bytes count.
+    pub address: [u8; HARDWARE_ADDRESS],
+}
+
+impl RawNeighbour {
+    /// A state that no neighbour has.
+    pub const UNKNOWN: u16 = 1 << 8;
+}
+
 /// Frames kept of a stack.
 pub const STACK: usize = 24;
 
@@ -220,6 +259,7 @@ const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 *
 const _: () = assert!(size_of::<RawTuple>() == 40);
 const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
 const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
+const _: () = assert!(size_of::<RawNeighbour>() == size_of::<RawEvent>() + 16 + HARDWARE_ADDRESS);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
@@ -230,6 +270,8 @@ unsafe impl Plain for RawVerdict {}
 unsafe impl Plain for RawConntrack {}
 // SAFETY: likewise.
 unsafe impl Plain for RawNat {}
+// SAFETY: likewise.
+unsafe impl Plain for RawNeighbour {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
 

@@ -15,6 +15,7 @@
 
 mod call;
 mod conntrack;
+mod decider;
 mod emit;
 mod event;
 mod filter;
@@ -22,7 +23,9 @@ mod follow;
 mod frame;
 mod kernel;
 mod lineage;
+mod neighbour;
 mod packet;
+mod qdisc;
 mod resolve;
 mod skb;
 mod verdict;
@@ -48,6 +51,17 @@ pub fn hop(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// A packet at the entry of a function that has its neighbour.
+#[kprobe]
+pub fn neighbour(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) {
+        neighbour::hop(call, &skb);
+    }
+    0
+}
+
 /// A packet that is dropped.
 #[kprobe]
 pub fn dropped(ctx: ProbeContext) -> u32 {
@@ -55,6 +69,17 @@ pub fn dropped(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) {
         event::drop(call, &skb);
+    }
+    0
+}
+
+/// A packet that is dropped, perhaps by a queue.
+#[kprobe]
+pub fn queue_dropped(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if qdisc::is_drop(call) && matches(call, &mut skb) {
+        qdisc::drop(call, &skb);
     }
     0
 }
@@ -186,6 +211,13 @@ pub fn table_exit(ctx: RetProbeContext) -> u32 {
         verdict::emit(call, &returned);
         returned.forget();
     }
+    0
+}
+
+/// The return of one of a netfilter hook's functions.
+#[kretprobe]
+pub fn hook_function_exit(ctx: RetProbeContext) -> u32 {
+    decider::note(Call::new(ctx.as_ptr()));
     0
 }
 

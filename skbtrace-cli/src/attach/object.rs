@@ -84,9 +84,11 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 18] = [
     "hop",
+    "neighbour",
     "dropped",
+    "queue_dropped",
     "freed",
     "fragmented",
     "merged",
@@ -98,6 +100,7 @@ pub const PROGRAMS: [&str; 15] = [
     "segmented",
     "table_enter",
     "table_exit",
+    "hook_function_exit",
     "conntrack_exit",
     "nat_exit",
 ];

@@ -15,6 +15,7 @@ mod ipv4;
 mod ipv6;
 mod link;
 mod nat;
+mod neighbour;
 mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,7 +30,7 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_DROP,
-        KIND_NAT, KIND_VERDICT, LEAD,
+        KIND_NAT, KIND_NEIGHBOUR, KIND_VERDICT, LEAD,
     },
 };
 
@@ -158,15 +159,17 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
             caller: raw.caller,
         },
         KIND_VERDICT => {
-            let names = match &record.extra {
+            let table = match &record.extra {
                 Extra::Names(names) => Some(&**names),
                 _ => None,
             };
-            verdict::action(raw.verdict, names, function)
+            let decider = table.map_or("", |table| names.hook(table.decider));
+            verdict::action(raw.verdict, table, function, decider)
         }
-        KIND_CONNTRACK | KIND_NAT => match &record.extra {
+        KIND_CONNTRACK | KIND_NAT | KIND_NEIGHBOUR => match &record.extra {
             Extra::Conntrack(extra) => conntrack::action(extra, function),
             Extra::Nat(extra) => nat::action(extra, packet, function),
+            Extra::Neighbour(extra) => neighbour::action(extra, function),
             _ => Action::Hop { function },
         },
         KIND_DROP => drop::action(raw, names, function),

@@ -8,8 +8,8 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_STACK, KIND_CLONE, KIND_CONNTRACK,
-        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, RawConntrack, RawEvent, RawNat,
-        RawStack, RawTuple, RawVerdict, STACK,
+        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, NO_ROW, RawConntrack, RawEvent,
+        RawNat, RawStack, RawTuple, RawVerdict, STACK,
     },
 };
 
@@ -214,7 +214,9 @@ pub fn verdict_over(
         pf,
         hooknum,
         table_kind,
-        reserved: [0; 5],
+        reserved: 0,
+        decider: NO_ROW,
+        reserved_too: 0,
         table: [0; NAME],
         chain: [0; NAME],
     };

@@ -338,6 +338,7 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     Ok(u32::from_le_bytes(four))
 }
 
+mod hook_functions;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]

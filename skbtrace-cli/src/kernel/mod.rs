@@ -5,6 +5,7 @@ pub mod code;
 pub mod drop_reasons;
 pub mod features;
 pub mod functions;
+pub mod hook_functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;

@@ -11,6 +11,7 @@ mod cell;
 mod clock;
 mod conntrack;
 mod digits;
+mod neighbour;
 mod packet;
 mod stack;
 pub mod table;

@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** no function has two rows that both report each of its calls.
 
+mod deciders;
+
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
@@ -36,7 +38,8 @@ pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
         Some(all) => find(settings, all, types)?,
         None => Functions::default(),
     };
-    let chosen = join(settings, types, functions);
+    let mut chosen = join(settings, types, functions);
+    deciders::add(settings, &mut chosen.wanted)?;
     if settings.all.is_some() && chosen.wanted.iter().all(|hook| hook.silent) {
         bail!(
             "--all: no function that takes a packet is left by --module, --func and the filters; \

@@ -29,7 +29,7 @@ pub(super) const fn tracepoint(name: &'static str, arg: Arg) -> Site {
     }
 }
 
-/// A function of two packets.
+/// A function of two packets, or of a packet and its neighbour.
 pub(super) const fn with_other(symbol: &'static str, arg: Arg, other: u8) -> Site {
     Site {
         table: other,

@@ -104,10 +104,11 @@ fn a_kind_has_what_it_reports() {
                     assert_ne!(kind, TableKind::None, "{name}");
                 }
                 Kind::Morph | Kind::Merge => assert!(other, "{name}: no other packet"),
+                Kind::Neighbour => assert!(other, "{name}: no neighbour"),
                 _ => assert!(!other, "{name}: a table and no verdict"),
             }
             assert!(
-                !site.tracepoint || matches!(hook.kind, Kind::Hop | Kind::Drop),
+                !site.tracepoint || matches!(hook.kind, Kind::Hop | Kind::Drop | Kind::QueueDrop),
                 "{name}: a tracepoint does not return"
             );
         }

@@ -2,11 +2,11 @@
 
 use crate::hooks::{
     Arg::Skb,
-    Hook,
+    Hook, Kind,
     Layer4::{Icmp6, Tcp},
     NEIGH, NETFILTER, SOCKET,
     Stage::{LocalOut, Neighbour, Route, Socket},
-    build::{function, hop, tracepoint},
+    build::{function, hop, tracepoint, with_other},
 };
 
 pub(super) const ROWS: &[Hook] = &[
@@ -72,16 +72,69 @@ pub(super) const ROWS: &[Hook] = &[
     function!("ip6_finish_output2", Neighbour, Skb(3))
         .sets(NEIGH)
         .v6(),
-    function!("neigh_resolve_output", Neighbour, Skb(2)).sets(NEIGH),
-    // The packet waits for an answer. Called without a packet, too.
-    function!("__neigh_event_send", Neighbour, Skb(2)).sets(NEIGH),
-    // The packet is the one that waits, or none: the request itself comes to arp_xmit.
-    function!("arp_solicit", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "neigh_resolve_output",
+        Neighbour,
+        &[with_other("neigh_resolve_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // The packet waits for an answer. Called without a packet, too. A new neighbour has no state
+    // yet.
+    hop(
+        "__neigh_event_send",
+        Neighbour,
+        &[with_other("__neigh_event_send", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // The packet is the one that waits, or a copy of it, or none: the request itself comes to
+    // arp_xmit.
+    hop(
+        "arp_solicit",
+        Neighbour,
+        &[with_other("arp_solicit", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // Likewise; the solicitation comes to ndisc_send_skb.
-    function!("ndisc_solicit", Neighbour, Skb(2)).sets(NEIGH),
-    function!("neigh_connected_output", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "ndisc_solicit",
+        Neighbour,
+        &[with_other("ndisc_solicit", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // Nobody answered; what waited is dropped here.
+    hop(
+        "arp_error_report",
+        Neighbour,
+        &[with_other("arp_error_report", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    hop(
+        "ndisc_error_report",
+        Neighbour,
+        &[with_other("ndisc_error_report", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    hop(
+        "neigh_connected_output",
+        Neighbour,
+        &[with_other("neigh_connected_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // Devices without MAC addresses, such as tun and most tunnels.
-    function!("neigh_direct_output", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "neigh_direct_output",
+        Neighbour,
+        &[with_other("neigh_direct_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // The MAC header is written. All Ethernet devices, but for cached headers (above).
     function!("eth_header", Neighbour, Skb(1)).sets(NEIGH),
 ];
