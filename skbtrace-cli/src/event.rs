@@ -8,8 +8,10 @@
 //! output formats own what they write.
 
 mod conntrack;
+mod sock;
 
 pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
+pub use sock::{End, Memory, Owner, Process, Sock, SockName};
 
 use std::net::IpAddr;
 
@@ -205,6 +207,15 @@ pub enum Action<'a> {
         changed: Translation,
         /// What is to become of the packet.
         verdict: Verdict,
+    },
+    /// It was seen at the entry of a function that works for a socket.
+    Socket {
+        /// The function's name.
+        function: &'a str,
+        /// The socket; `None` when the function works for none.
+        sock: Option<Sock>,
+        /// The packet finds no room in the socket's receive queue, and is dropped.
+        full: bool,
     },
     /// It was dropped.
     Drop {

@@ -9,8 +9,8 @@
 use skbtrace_common::{
     Plain,
     record::{
-        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, NAME,
-        RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_SOCKET,
+        KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawSocket, RawStack, RawVerdict,
     },
 };
 
@@ -36,6 +36,8 @@ pub enum Extra {
     Conntrack(Box<RawConntrack>),
     /// The packet before its addresses were translated.
     Nat(Box<RawNat>),
+    /// The socket that a function works for.
+    Socket(Box<RawSocket>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -88,6 +90,10 @@ impl Record {
                 size_of::<RawConntrack>(),
             ),
             KIND_NAT => (Extra::Nat(Box::new(read(bytes)?)), size_of::<RawNat>()),
+            KIND_SOCKET => (
+                Extra::Socket(Box::new(read(bytes)?)),
+                size_of::<RawSocket>(),
+            ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
         let stack = if event.flags & HAS_STACK == 0 {

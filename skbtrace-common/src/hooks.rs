@@ -142,10 +142,12 @@ pub struct Site {
     /// Where the packet is, unless this kernel's BTF says otherwise.
     pub arg: Arg,
     /// Netfilter tables: position of `struct nf_hook_state *`; 0 when the packet's argument
-    /// holds it or the hook is no table.
+    /// holds it or the hook is no table. [`Kind::Socket`]: position of an error (a negative number),
+    /// or 0.
     pub state: u8,
     /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
-    /// position of the other packet. 0 otherwise.
+    /// position of the other packet. [`Kind::Socket`]: position of `struct sock *`; 0 when the
+    /// packet knows its socket. 0 otherwise.
     pub table: u8,
     /// A tracepoint and no function: `symbol` is its name, positions are those of its arguments
     /// (include/trace/events).
@@ -181,6 +183,9 @@ pub enum Kind {
     Conntrack,
     /// Addresses translated: one event at the return, with the packet before and after.
     Nat,
+    /// The packet passed a function that works for a socket: one event at its entry, with the
+    /// socket.
+    Socket,
     /// The packet was dropped: one event, with reason and place.
     Drop,
     /// The packet was cut up: its pieces, the list that is returned, are followed from here on.
@@ -205,6 +210,7 @@ impl Kind {
             Self::Verdict(_) => "verdict",
             Self::Conntrack => "conntrack",
             Self::Nat => "nat",
+            Self::Socket => "socket",
             Self::Drop => "drop",
             Self::Segments => "segments",
             Self::Fragments => "fragments",

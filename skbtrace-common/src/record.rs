@@ -32,6 +32,9 @@ pub const KIND_DROP: u8 = 3;
 pub const KIND_CONNTRACK: u8 = 4;
 /// A packet's addresses were translated: the record is a [`RawNat`].
 pub const KIND_NAT: u8 = 5;
+/// A packet was seen at the entry of a function that works for a socket: the record is a
+/// [`RawSocket`].
+pub const KIND_SOCKET: u8 = 6;
 
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
@@ -202,6 +205,39 @@ pub struct RawNat {
     pub reserved: u32,
 }
 
+/// [`RawSocket`]: `rmem`, `rcvbuf` and `backlog` are valid.
+pub const SOCKET_MEMORY: u16 = 1 << 0;
+/// [`RawSocket`]: `inode` is valid, and 0 says that there is none.
+pub const SOCKET_INODE: u16 = 1 << 1;
+/// [`RawSocket`]: `common` is valid.
+pub const SOCKET_COMMON: u16 = 1 << 2;
+
+/// A passing with the socket that the function works for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawSocket {
+    /// The packet; `kind` is [`KIND_SOCKET`], `verdict` the error that the function was told of,
+    /// where it was, else 0.
+    pub event: RawEvent,
+    /// Address of the `struct sock`; 0 when the function works for none.
+    pub sock: u64,
+    /// Number of its inode, as in `/proc/PID/fd`: `socket:[…]`; valid with [`SOCKET_INODE`], 0 when
+    /// no process has ever had it, or has it any more.
+    pub inode: u64,
+    /// The first bytes of `struct sock_common`; valid with [`SOCKET_COMMON`].
+    pub common: [u8; BODY],
+    /// `sk_rmem_alloc`: memory of received packets, bytes.
+    pub rmem: u32,
+    /// `sk_rcvbuf`: how much that may be.
+    pub rcvbuf: u32,
+    /// `sk_backlog.len`: memory of packets that wait for the process to let go of the socket, bytes.
+    pub backlog: u32,
+    /// `SOCKET_*`.
+    pub known: u16,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u16,
+}
+
 /// Frames kept of a stack.
 pub const STACK: usize = 24;
 
@@ -220,6 +256,7 @@ const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 *
 const _: () = assert!(size_of::<RawTuple>() == 40);
 const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
 const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
+const _: () = assert!(size_of::<RawSocket>() == size_of::<RawEvent>() + 16 + BODY + 16);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
@@ -230,6 +267,8 @@ unsafe impl Plain for RawVerdict {}
 unsafe impl Plain for RawConntrack {}
 // SAFETY: likewise.
 unsafe impl Plain for RawNat {}
+// SAFETY: likewise.
+unsafe impl Plain for RawSocket {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
 

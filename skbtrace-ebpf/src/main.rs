@@ -25,6 +25,7 @@ mod lineage;
 mod packet;
 mod resolve;
 mod skb;
+mod sock;
 mod verdict;
 
 use aya_ebpf::{
@@ -44,6 +45,17 @@ pub fn hop(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) && !binding().is_silent() {
         event::hop(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that works for a socket.
+#[kprobe]
+pub fn socket(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        sock::passed(call, &skb);
     }
     0
 }

@@ -126,6 +126,7 @@ pub struct Attached {
 const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
+        Kind::Socket => ("socket", None),
         Kind::Drop => ("dropped", None),
         Kind::Free => ("freed", None),
         Kind::Fragments => ("fragmented", None),

@@ -84,8 +84,9 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 16] = [
     "hop",
+    "socket",
     "dropped",
     "freed",
     "fragmented",

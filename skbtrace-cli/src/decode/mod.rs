@@ -15,6 +15,7 @@ mod ipv4;
 mod ipv6;
 mod link;
 mod nat;
+mod sock;
 mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,12 +30,12 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_DROP,
-        KIND_NAT, KIND_VERDICT, LEAD,
+        KIND_NAT, KIND_SOCKET, KIND_VERDICT, LEAD,
     },
 };
 
 use crate::{
-    event::{Action, Device, Event, Packet, ShortName, Symbol, Vlans},
+    event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans},
     lineage::PacketId,
     record::{Extra, Record},
 };
@@ -63,6 +64,12 @@ pub trait Names {
     }
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
+    /// The process that has a socket, by the number of its inode; `None` when there is none that can
+    /// be found.
+    fn socket_owner(&self, inode: u64) -> Option<Process> {
+        let _ = inode;
+        None
+    }
     /// The function that a code address is in.
     fn symbol(&self, address: u64) -> Option<Symbol<'_>>;
     /// What this kernel calls a drop reason.
@@ -164,6 +171,10 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
         KIND_CONNTRACK | KIND_NAT => match &record.extra {
             Extra::Conntrack(extra) => conntrack::action(extra, function),
             Extra::Nat(extra) => nat::action(extra, packet, function),
+            _ => Action::Hop { function },
+        },
+        KIND_SOCKET => match &record.extra {
+            Extra::Socket(extra) => sock::action(extra, names, function),
             _ => Action::Hop { function },
         },
         KIND_DROP => drop::action(raw, names, function),

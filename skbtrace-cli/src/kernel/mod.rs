@@ -8,4 +8,5 @@ pub mod functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;
+pub mod sockets;
 pub mod symbols;

@@ -12,6 +12,7 @@ mod clock;
 mod conntrack;
 mod digits;
 mod packet;
+mod sock;
 mod stack;
 pub mod table;
 #[cfg(test)]

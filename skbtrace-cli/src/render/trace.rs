@@ -18,8 +18,9 @@
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
+//! | function that works for a socket     | `udp_queue_rcv_skb,sock=…`: `sock.rs` |
 
-use super::{cell::escaped, conntrack, digits, packet, stack};
+use super::{cell::escaped, conntrack, digits, packet, sock, stack};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, DropReason, Name, Verdict},
@@ -94,6 +95,24 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             function_and_verdict(function, verdict, color, out);
             out.extend_from_slice(b",was=");
             packet::push(before, out);
+        }
+        Action::Socket {
+            function,
+            ref sock,
+            full,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            if let Some(sock) = sock {
+                sock::push(sock, out);
+            }
+            if full {
+                out.push(b',');
+                painted(DROP, color, out, |out| {
+                    out.extend_from_slice(b"receive_queue_full")
+                });
+            }
         }
         Action::Drop {
             function,

@@ -18,6 +18,7 @@ mod lifecycle;
 mod lockdown;
 mod nat;
 mod protocols;
+mod sockets;
 mod tunnels;
 
 use std::fmt;
@@ -88,7 +89,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 14] = [
+    let themes: [fn() -> Vec<Trial>; 15] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -101,6 +102,7 @@ fn all() -> Vec<Trial> {
         nat::trials,
         conntrack::trials,
         tunnels::trials,
+        sockets::trials,
         backends::trials,
         lockdown::trials,
     ];
