@@ -9,9 +9,11 @@
 
 mod conntrack;
 mod sock;
+mod tunnel;
 
 pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
 pub use sock::{End, Memory, Owner, Process, Sock, SockName};
+pub use tunnel::{Encapsulation, Tunnel};
 
 use std::net::IpAddr;
 
@@ -216,6 +218,13 @@ pub enum Action<'a> {
         sock: Option<Sock>,
         /// The packet finds no room in the socket's receive queue, and is dropped.
         full: bool,
+    },
+    /// It was seen at the entry of a function that puts headers before it or takes them off.
+    Tunnel {
+        /// The function's name.
+        function: &'a str,
+        /// What is in it.
+        tunnel: Tunnel,
     },
     /// It was dropped.
     Drop {

@@ -10,7 +10,8 @@ use skbtrace_common::{
     Plain,
     record::{
         HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_SOCKET,
-        KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawSocket, RawStack, RawVerdict,
+        KIND_TUNNEL, KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawSocket, RawStack,
+        RawTunnel, RawVerdict,
     },
 };
 
@@ -38,6 +39,8 @@ pub enum Extra {
     Nat(Box<RawNat>),
     /// The socket that a function works for.
     Socket(Box<RawSocket>),
+    /// The outer headers and what is in them.
+    Tunnel(Box<RawTunnel>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -93,6 +96,10 @@ impl Record {
             KIND_SOCKET => (
                 Extra::Socket(Box::new(read(bytes)?)),
                 size_of::<RawSocket>(),
+            ),
+            KIND_TUNNEL => (
+                Extra::Tunnel(Box::new(read(bytes)?)),
+                size_of::<RawTunnel>(),
             ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };

@@ -147,7 +147,8 @@ pub struct Site {
     pub state: u8,
     /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
     /// position of the other packet. [`Kind::Socket`]: position of `struct sock *`; 0 when the
-    /// packet knows its socket. 0 otherwise.
+    /// packet knows its socket. [`Kind::Tunnel`]: position of the outer source address, which the
+    /// destination and the protocol follow; 0 when they are in the packet. 0 otherwise.
     pub table: u8,
     /// A tracepoint and no function: `symbol` is its name, positions are those of its arguments
     /// (include/trace/events).
@@ -186,6 +187,9 @@ pub enum Kind {
     /// The packet passed a function that works for a socket: one event at its entry, with the
     /// socket.
     Socket,
+    /// The packet passed a function that puts headers before it or takes them off: one event at its
+    /// entry, with the packet inside.
+    Tunnel,
     /// The packet was dropped: one event, with reason and place.
     Drop,
     /// The packet was cut up: its pieces, the list that is returned, are followed from here on.
@@ -211,6 +215,7 @@ impl Kind {
             Self::Conntrack => "conntrack",
             Self::Nat => "nat",
             Self::Socket => "socket",
+            Self::Tunnel => "tunnel",
             Self::Drop => "drop",
             Self::Segments => "segments",
             Self::Fragments => "fragments",

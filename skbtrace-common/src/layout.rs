@@ -152,6 +152,10 @@ layout! {
     sock_backlog: "sock"."sk_backlog.len", optional;
     /// Inode number of a `struct socket`, which its `struct socket_alloc` begins with.
     socket_inode: "socket_alloc"."vfs_inode.i_ino", optional;
+    /// What kind of device it is (`struct rtnl_link_ops *`); 0 for most that drivers make.
+    dev_link_ops: "net_device"."rtnl_link_ops", optional;
+    /// The kind's name (pointer to characters).
+    link_ops_kind: "rtnl_link_ops"."kind", optional;
     /// Hook number of a netfilter walk.
     state_hook: "nf_hook_state"."hook", optional;
     /// Protocol family of a netfilter walk.

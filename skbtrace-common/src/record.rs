@@ -35,6 +35,9 @@ pub const KIND_NAT: u8 = 5;
 /// A packet was seen at the entry of a function that works for a socket: the record is a
 /// [`RawSocket`].
 pub const KIND_SOCKET: u8 = 6;
+/// A packet was seen at the entry of a function that puts headers before it or takes them off: the
+/// record is a [`RawTunnel`].
+pub const KIND_TUNNEL: u8 = 7;
 
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
@@ -238,6 +241,37 @@ pub struct RawSocket {
     pub reserved: u16,
 }
 
+/// Bytes kept from the outer header on: IPv6, UDP, VXLAN, Ethernet with a tag, IPv6 and TCP, or
+/// GENEVE's options in the place of some.
+pub const TUNNEL: usize = 144;
+/// Bytes kept of the name of a kind of device, with the terminating zero.
+pub const TUNNEL_KIND: usize = 16;
+
+/// A packet with another one in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawTunnel {
+    /// The packet; `kind` is [`KIND_TUNNEL`].
+    pub event: RawEvent,
+    /// Outer source, network order, where the outer IP header (IPv4) is not in the packet yet;
+    /// otherwise 0.
+    pub src: u32,
+    /// Outer destination likewise.
+    pub dst: u32,
+    /// Outer IP protocol likewise. Where it is 0, `bytes` start with the outer IP header, and
+    /// otherwise with what follows it.
+    pub protocol: u8,
+    /// Keeps the fields aligned; not written by the kernel side.
+    pub reserved: [u8; 5],
+    /// How many of `bytes` belong to the packet's linear data.
+    pub captured: u16,
+    /// What the packet's device is (`rtnl_link_ops.kind`), ended by a zero unless cut; empty when
+    /// unknown.
+    pub kind: [u8; TUNNEL_KIND],
+    /// The outer headers, and what follows.
+    pub bytes: [u8; TUNNEL],
+}
+
 /// Frames kept of a stack.
 pub const STACK: usize = 24;
 
@@ -257,6 +291,7 @@ const _: () = assert!(size_of::<RawTuple>() == 40);
 const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
 const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
 const _: () = assert!(size_of::<RawSocket>() == size_of::<RawEvent>() + 16 + BODY + 16);
+const _: () = assert!(size_of::<RawTunnel>() == size_of::<RawEvent>() + 16 + TUNNEL_KIND + TUNNEL);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
@@ -269,6 +304,8 @@ unsafe impl Plain for RawConntrack {}
 unsafe impl Plain for RawNat {}
 // SAFETY: likewise.
 unsafe impl Plain for RawSocket {}
+// SAFETY: likewise.
+unsafe impl Plain for RawTunnel {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
 

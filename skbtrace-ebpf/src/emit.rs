@@ -20,7 +20,7 @@ use skbtrace_common::{
     config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DROP_STACK},
     record::{
         Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawSocket, RawStack,
-        RawVerdict,
+        RawTunnel, RawVerdict,
     },
 };
 
@@ -42,6 +42,7 @@ union Largest {
     conntrack: RawConntrack,
     nat: RawNat,
     socket: RawSocket,
+    tunnel: RawTunnel,
 }
 
 #[repr(C)]

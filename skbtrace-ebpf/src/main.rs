@@ -26,6 +26,7 @@ mod packet;
 mod resolve;
 mod skb;
 mod sock;
+mod tunnel;
 mod verdict;
 
 use aya_ebpf::{
@@ -56,6 +57,17 @@ pub fn socket(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) && !binding().is_silent() {
         sock::passed(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that puts headers before it or takes them off.
+#[kprobe]
+pub fn tunneled(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        tunnel::passed(call, &skb);
     }
     0
 }

@@ -127,6 +127,7 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
         Kind::Socket => ("socket", None),
+        Kind::Tunnel => ("tunneled", None),
         Kind::Drop => ("dropped", None),
         Kind::Free => ("freed", None),
         Kind::Fragments => ("fragmented", None),

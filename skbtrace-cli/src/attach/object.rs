@@ -84,9 +84,10 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 16] = [
+pub const PROGRAMS: [&str; 17] = [
     "hop",
     "socket",
+    "tunneled",
     "dropped",
     "freed",
     "fragmented",

@@ -22,6 +22,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
 mod verdict;
 
 pub use verdict::errno_name;
@@ -103,6 +104,13 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
             }
         }
     };
+    let (packet, tunnel) = match &record.extra {
+        Extra::Tunnel(extra) => {
+            let (outer, tunnel) = tunnel::decode(extra, names.hook(raw.hook));
+            (outer.unwrap_or(packet), Some(tunnel))
+        }
+        _ => (packet, None),
+    };
     Event {
         time_ns: raw.time_ns,
         skb: raw.skb,
@@ -122,7 +130,13 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         dest_mac,
         vlans,
         packet,
-        action: action(record, &packet, names),
+        action: match tunnel {
+            Some(tunnel) => Action::Tunnel {
+                function: names.hook(raw.hook),
+                tunnel,
+            },
+            None => action(record, &packet, names),
+        },
         hook: raw.hook,
         cpu: raw.cpu,
         pid: raw.pid,

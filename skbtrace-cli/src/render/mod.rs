@@ -18,6 +18,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod tunnel;
 
 pub use clock::{TimeFormat, local_utc_offset};
 pub use table::{Table, TableOptions};

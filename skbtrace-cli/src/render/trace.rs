@@ -18,9 +18,10 @@
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
+//! | into or out of a tunnel              | `vxlan_rcv,vni=100,inner=…`: `tunnel.rs` |
 //! | function that works for a socket     | `udp_queue_rcv_skb,sock=…`: `sock.rs` |
 
-use super::{cell::escaped, conntrack, digits, packet, sock, stack};
+use super::{cell::escaped, conntrack, digits, packet, sock, stack, tunnel};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, DropReason, Name, Verdict},
@@ -113,6 +114,15 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
                     out.extend_from_slice(b"receive_queue_full")
                 });
             }
+        }
+        Action::Tunnel {
+            function,
+            tunnel: ref inside,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            tunnel::push(inside, out);
         }
         Action::Drop {
             function,

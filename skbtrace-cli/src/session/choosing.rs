@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, SOCKET, Site, Stage};
+use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, SOCKET, Site, Stage, TUNNEL};
 
 use crate::{
     attach::Wanted,
@@ -109,6 +109,7 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
 fn as_asked_for(hook: &'static Hook, settings: &Settings) -> &'static Hook {
     let telling = match hook.kind {
         Kind::Socket => SOCKET,
+        Kind::Tunnel => TUNNEL,
         _ => return hook,
     };
     if settings.sets & telling != 0 {

@@ -42,7 +42,7 @@ impl SessionNames {
                 hooks.resize(hooked.row + 1, "");
             }
             hooks[hooked.row] = match hooked.hook.kind {
-                Kind::Hop | Kind::Socket => hooked.site.display_name(),
+                Kind::Hop | Kind::Socket | Kind::Tunnel => hooked.site.display_name(),
                 _ => hooked.hook.name,
             };
         }

@@ -106,6 +106,7 @@ fn a_kind_has_what_it_reports() {
                 Kind::Morph | Kind::Merge => assert!(other, "{name}: no other packet"),
                 // Where there is none, the packet knows it.
                 Kind::Socket => assert_eq!(hook.sets & SOCKET, SOCKET, "{name}: not of its set"),
+                Kind::Tunnel => assert_eq!(hook.sets & TUNNEL, TUNNEL, "{name}: not of its set"),
                 _ => assert!(!other, "{name}: a table and no verdict"),
             }
             assert!(

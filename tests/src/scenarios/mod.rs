@@ -19,6 +19,7 @@ mod lockdown;
 mod nat;
 mod protocols;
 mod sockets;
+mod tunnel_headers;
 mod tunnels;
 
 use std::fmt;
@@ -89,7 +90,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 15] = [
+    let themes: [fn() -> Vec<Trial>; 16] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -102,6 +103,7 @@ fn all() -> Vec<Trial> {
         nat::trials,
         conntrack::trials,
         tunnels::trials,
+        tunnel_headers::trials,
         sockets::trials,
         backends::trials,
         lockdown::trials,
