@@ -9,10 +9,13 @@
 
 mod conntrack;
 mod neighbour;
+mod sock;
+mod tunnel;
 
 pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
-
 pub use neighbour::{LinkAddress, Neighbour, NudState};
+pub use sock::{End, Memory, Owner, Process, Sock, SockName};
+pub use tunnel::{Encapsulation, Tunnel};
 
 use std::net::IpAddr;
 
@@ -225,6 +228,22 @@ pub enum Action<'a> {
         changed: Translation,
         /// What is to become of the packet.
         verdict: Verdict,
+    },
+    /// It was seen at the entry of a function that works for a socket.
+    Socket {
+        /// The function's name.
+        function: &'a str,
+        /// The socket; `None` when the function works for none.
+        sock: Option<Sock>,
+        /// The packet finds no room in the socket's receive queue, and is dropped.
+        full: bool,
+    },
+    /// It was seen at the entry of a function that puts headers before it or takes them off.
+    Tunnel {
+        /// The function's name.
+        function: &'a str,
+        /// What is in it.
+        tunnel: Tunnel,
     },
     /// It was dropped.
     Drop {

@@ -10,7 +10,8 @@ use skbtrace_common::{
     Plain,
     record::{
         HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_NEIGHBOUR,
-        KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawNeighbour, RawStack, RawVerdict,
+        KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawNeighbour,
+        RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
@@ -38,6 +39,10 @@ pub enum Extra {
     Nat(Box<RawNat>),
     /// What is known of the packet's neighbour.
     Neighbour(Box<RawNeighbour>),
+    /// The socket that a function works for.
+    Socket(Box<RawSocket>),
+    /// The outer headers and what is in them.
+    Tunnel(Box<RawTunnel>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -95,6 +100,14 @@ impl Record {
             KIND_NEIGHBOUR => (
                 Extra::Neighbour(Box::new(read(bytes)?)),
                 size_of::<RawNeighbour>(),
+            ),
+            KIND_SOCKET => (
+                Extra::Socket(Box::new(read(bytes)?)),
+                size_of::<RawSocket>(),
+            ),
+            KIND_TUNNEL => (
+                Extra::Tunnel(Box::new(read(bytes)?)),
+                size_of::<RawTunnel>(),
             ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };

@@ -89,7 +89,10 @@ impl All {
 /// Whether a row reports each call of its function, at its entry.
 #[must_use]
 pub fn reports_calls(hook: &Hook) -> bool {
-    matches!(hook.kind, Kind::Hop | Kind::Neighbour | Kind::Free)
+    matches!(
+        hook.kind,
+        Kind::Hop | Kind::Neighbour | Kind::Socket | Kind::Tunnel | Kind::Free
+    )
 }
 
 /// How the time of an event is printed.

@@ -150,6 +150,20 @@ layout! {
     sock_daddr6: "sock_common"."skc_v6_daddr", optional;
     /// Local IPv6 address.
     sock_saddr6: "sock_common"."skc_v6_rcv_saddr", optional;
+    /// The process's side of a socket (`struct socket *`); 0 when there is none.
+    sock_socket: "sock"."sk_socket", optional;
+    /// Memory of received packets, bytes (`sk_rmem_alloc`).
+    sock_rmem: "sock"."sk_backlog.rmem_alloc", optional;
+    /// How much that may be, bytes.
+    sock_rcvbuf: "sock"."sk_rcvbuf", optional;
+    /// Memory of packets that wait for the process to let go of the socket, bytes.
+    sock_backlog: "sock"."sk_backlog.len", optional;
+    /// Inode number of a `struct socket`, which its `struct socket_alloc` begins with.
+    socket_inode: "socket_alloc"."vfs_inode.i_ino", optional;
+    /// What kind of device it is (`struct rtnl_link_ops *`); 0 for most that drivers make.
+    dev_link_ops: "net_device"."rtnl_link_ops", optional;
+    /// The kind's name (pointer to characters).
+    link_ops_kind: "rtnl_link_ops"."kind", optional;
     /// Hook number of a netfilter walk.
     state_hook: "nf_hook_state"."hook", optional;
     /// Protocol family of a netfilter walk.

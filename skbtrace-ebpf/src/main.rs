@@ -28,6 +28,8 @@ mod packet;
 mod qdisc;
 mod resolve;
 mod skb;
+mod sock;
+mod tunnel;
 mod verdict;
 
 use aya_ebpf::{
@@ -56,8 +58,30 @@ pub fn hop(ctx: ProbeContext) -> u32 {
 pub fn neighbour(ctx: ProbeContext) -> u32 {
     let call = Call::new(ctx.as_ptr());
     let mut skb = Skb::new();
-    if matches(call, &mut skb) {
-        neighbour::hop(call, &skb);
+    if matches(call, &mut skb) && !binding().is_silent() {
+        neighbour::passed(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that works for a socket.
+#[kprobe]
+pub fn socket(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        sock::passed(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that puts headers before it or takes them off.
+#[kprobe]
+pub fn tunneled(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        tunnel::passed(call, &skb);
     }
     0
 }

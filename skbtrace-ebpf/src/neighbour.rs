@@ -13,7 +13,7 @@ use crate::{
 
 /// A packet passed a function that has its neighbour.
 #[inline(always)]
-pub fn hop(call: Call, skb: &Skb) {
+pub fn passed(call: Call, skb: &Skb) {
     let neighbour = call.other();
     emit::<RawNeighbour>(call, KIND_NEIGHBOUR, |record| {
         // SAFETY: a field of the record.

@@ -130,6 +130,8 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
         Kind::Neighbour => ("neighbour", None),
+        Kind::Socket => ("socket", None),
+        Kind::Tunnel => ("tunneled", None),
         Kind::Drop => ("dropped", None),
         Kind::QueueDrop => ("queue_dropped", None),
         Kind::Free => ("freed", None),

@@ -84,9 +84,11 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 18] = [
+pub const PROGRAMS: [&str; 20] = [
     "hop",
     "neighbour",
+    "socket",
+    "tunneled",
     "dropped",
     "queue_dropped",
     "freed",

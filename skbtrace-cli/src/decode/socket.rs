@@ -17,8 +17,8 @@ use super::{
 use crate::event::{IpPacket, Packet, Ports, Transport};
 
 /// Address families (include/linux/socket.h).
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(super) const AF_INET: u16 = 2;
+pub(super) const AF_INET6: u16 = 10;
 
 /// Decodes a record with `FROM_SOCK`.
 ///
@@ -80,6 +80,6 @@ fn v6(sock: &[u8], offset: u16) -> Option<IpAddr> {
 }
 
 /// A field's bytes. An absent offset lies beyond them.
-fn field<const N: usize>(sock: &[u8], offset: u16) -> Option<[u8; N]> {
+pub(super) fn field<const N: usize>(sock: &[u8], offset: u16) -> Option<[u8; N]> {
     bytes::array(sock, usize::from(offset))
 }

@@ -9,4 +9,5 @@ pub mod hook_functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;
+pub mod sockets;
 pub mod symbols;

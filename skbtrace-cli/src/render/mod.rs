@@ -13,11 +13,13 @@ mod conntrack;
 mod digits;
 mod neighbour;
 mod packet;
+mod sock;
 mod stack;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod tunnel;
 
 pub use clock::{TimeFormat, local_utc_offset};
 pub use table::{Table, TableOptions};

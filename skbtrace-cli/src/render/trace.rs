@@ -21,8 +21,10 @@
 //! | and which of its functions decided   | `2.ipv4.INPUT.DROP(EPERM),by=nft_do_chain_ipv4` |
 //! | a packet's neighbour                 | `neigh_resolve_output,state=…`: `neighbour.rs` |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
+//! | into or out of a tunnel              | `vxlan_rcv,vni=100,inner=…`: `tunnel.rs` |
+//! | function that works for a socket     | `udp_queue_rcv_skb,sock=…`: `sock.rs` |
 
-use super::{cell::escaped, conntrack, digits, neighbour, packet, stack};
+use super::{cell::escaped, conntrack, digits, neighbour, packet, sock, stack, tunnel};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, DropReason, Name, Verdict},
@@ -118,6 +120,33 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             function_and_verdict(function, verdict, color, out);
             out.extend_from_slice(b",was=");
             packet::push(before, out);
+        }
+        Action::Socket {
+            function,
+            ref sock,
+            full,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            if let Some(sock) = sock {
+                sock::push(sock, out);
+            }
+            if full {
+                out.push(b',');
+                painted(DROP, color, out, |out| {
+                    out.extend_from_slice(b"receive_queue_full")
+                });
+            }
+        }
+        Action::Tunnel {
+            function,
+            tunnel: ref inside,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            tunnel::push(inside, out);
         }
         Action::Drop {
             function,

@@ -11,7 +11,7 @@ mod deciders;
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, Site, Stage};
+use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, SOCKET, Site, Stage, TUNNEL};
 
 use crate::{
     attach::Wanted,
@@ -83,7 +83,7 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
             && (hook.follows || (begins && hook.begins && settings.can_match(hook)));
         (wants || needed).then(|| Wanted {
             row,
-            hook,
+            hook: as_asked_for(hook, settings),
             sites: types.sites(hook.sites),
             silent: !wants,
             by_address: false,
@@ -107,6 +107,23 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
         wanted,
         left_out: functions.left_out,
     }
+}
+
+/// A row, which reports no more than a packet's passing where the set that would tell more of it is
+/// not chosen.
+fn as_asked_for(hook: &'static Hook, settings: &Settings) -> &'static Hook {
+    let telling = match hook.kind {
+        Kind::Socket => SOCKET,
+        Kind::Tunnel => TUNNEL,
+        _ => return hook,
+    };
+    if settings.sets & telling != 0 {
+        return hook;
+    }
+    Box::leak(Box::new(Hook {
+        kind: Kind::Hop,
+        ..*hook
+    }))
 }
 
 /// Which of the functions the catalogue's rows stand for, by row: of several sites that this kernel
@@ -225,6 +242,14 @@ mod tests {
             panic!("one row");
         };
         assert!(row.hook.kind == Kind::Free && !row.silent);
+    }
+
+    #[test]
+    fn sockets_are_told_only_with_their_set() {
+        let kind = |line: &str| named(&rows(line, &[]), "ip_send_skb")[0].hook.kind;
+        assert_eq!(kind("--route"), Kind::Hop);
+        assert_eq!(kind("--route --socket"), Kind::Socket);
+        assert_eq!(kind("--all --iptable"), Kind::Hop);
     }
 
     #[test]

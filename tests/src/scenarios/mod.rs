@@ -21,6 +21,8 @@ mod nat;
 mod neighbours;
 mod protocols;
 mod queues;
+mod sockets;
+mod tunnel_headers;
 mod tunnels;
 
 use std::fmt;
@@ -91,7 +93,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 17] = [
+    let themes: [fn() -> Vec<Trial>; 19] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -105,8 +107,10 @@ fn all() -> Vec<Trial> {
         conntrack::trials,
         deciders::trials,
         tunnels::trials,
+        tunnel_headers::trials,
         queues::trials,
         neighbours::trials,
+        sockets::trials,
         backends::trials,
         lockdown::trials,
     ];

@@ -4,37 +4,49 @@ use crate::hooks::{
     Arg::Skb,
     Hook, Kind,
     Layer4::{Icmp6, Tcp},
-    NEIGH, NETFILTER, SOCKET,
+    NEIGH, NETFILTER, ROUTE, SOCKET, Site,
     Stage::{LocalOut, Neighbour, Route, Socket},
-    build::{function, hop, tracepoint, with_other},
+    build::{function, hop, of_socket, tracepoint, with_other},
 };
 
 pub(super) const ROWS: &[Hook] = &[
     // ---- sockets --------------------------------------------------------------------------
     // The TCP header is not there yet, nor is any other: the tuple is read from the socket.
-    function!("__tcp_transmit_skb", Socket, Skb(2))
-        .sets(SOCKET)
+    of_socket!("__tcp_transmit_skb", Socket, Skb(2), 1)
         .only(Tcp)
         .bare(),
     // Arguments (sk, skb), on 7.2 also the error (include/trace/events/tcp.h).
     hop(
         "tcp_retransmit_skb",
         Socket,
-        &[tracepoint("tcp_retransmit_skb", Skb(2))],
+        &[Site {
+            table: 1,
+            ..tracepoint("tcp_retransmit_skb", Skb(2))
+        }],
     )
+    .kind(Kind::Socket)
     .sets(SOCKET)
     .only(Tcp)
     .bare(),
     // Not udp_send_skb and udp_v6_send_skb, one step before: they fill in the UDP header, so at
     // their entry the ports are whatever the buffer held (all four kernels).
-    function!("ip_send_skb", Socket, Skb(2)).v4(),
-    function!("ip6_send_skb", Socket, Skb(1)).v6(),
+    of_socket!("ip_send_skb", Socket, Skb(2), 0)
+        .sets(ROUTE | SOCKET)
+        .v4(),
+    of_socket!("ip6_send_skb", Socket, Skb(1), 0)
+        .sets(ROUTE | SOCKET)
+        .v6(),
     // TCP's packets have no network header yet; the tuple is read from the socket.
-    function!("__ip_queue_xmit", Socket, Skb(2)).v4().bare(),
-    function!("ip6_xmit", Socket, Skb(2)).v6().bare(),
-    // A SYN-ACK; no IP header yet.
-    function!("ip_build_and_send_pkt", Socket, Skb(1))
-        .sets(SOCKET)
+    of_socket!("__ip_queue_xmit", Socket, Skb(2), 1)
+        .sets(ROUTE | SOCKET)
+        .v4()
+        .bare(),
+    of_socket!("ip6_xmit", Socket, Skb(2), 1)
+        .sets(ROUTE | SOCKET)
+        .v6()
+        .bare(),
+    // A SYN-ACK, of the socket that listens; no IP header yet.
+    of_socket!("ip_build_and_send_pkt", Socket, Skb(1), 2)
         .v4()
         .bare(),
     // ip_local_out is inlined into its callers but for TCP (all four kernels).
