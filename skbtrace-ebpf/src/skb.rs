@@ -5,6 +5,7 @@ use core::{mem::MaybeUninit, ptr};
 use skbtrace_common::{
     hooks::Binding,
     layout::{DETAILS, WINDOW},
+    proto,
 };
 
 use crate::{
@@ -265,7 +266,6 @@ pub fn netns_inode(net: u64) -> u32 {
 /// TCP states of the small structures that stand in for a socket (include/net/tcp_states.h).
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_NEW_SYN_RECV: u8 = 12;
-const IPPROTO_TCP: u16 = 6;
 
 /// Whether it is a whole socket, which a SYN-ACK's (`request_sock`) and one that is about to be gone
 /// (`inet_timewait_sock`) are not: these have the common part alone.
@@ -282,7 +282,7 @@ pub fn is_full_sock(sk: u64) -> bool {
 #[inline(always)]
 pub fn sock_protocol(sk: u64) -> u16 {
     match read::<u8>(sk + offset!(sock_state)) {
-        Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => IPPROTO_TCP,
+        Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => u16::from(proto::TCP),
         _ => read::<u16>(sk + offset!(sock_protocol)).unwrap_or(0),
     }
 }

@@ -7,13 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skbtrace_common::{
     layout::Layout,
+    proto,
     record::{LEAD, RawEvent},
 };
 
-use super::{
-    bytes,
-    transport::{self, proto},
-};
+use super::{bytes, transport};
 use crate::event::{IpPacket, Packet, Ports, Transport};
 
 /// Address families (include/linux/socket.h).

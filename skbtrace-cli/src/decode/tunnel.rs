@@ -5,18 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use skbtrace_common::record::{RawTunnel, TUNNEL};
+use skbtrace_common::{
+    proto,
+    record::{RawTunnel, TUNNEL},
+};
 
 use super::{bytes, ethertype, ipv4, ipv6, link, transport};
 use crate::event::{Encapsulation, IpPacket, Packet, Tunnel, Vlans};
-
-/// IP protocols (include/uapi/linux/in.h).
-mod proto {
-    pub const IPIP: u8 = 4;
-    pub const UDP: u8 = 17;
-    pub const IPV6: u8 = 41;
-    pub const GRE: u8 = 47;
-}
 
 /// An Ethernet frame as GRE and GENEVE call it (`ETH_P_TEB`, include/uapi/linux/if_ether.h).
 const ETHERNET: u16 = 0x6558;
