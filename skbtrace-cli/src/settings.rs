@@ -18,8 +18,8 @@ use crate::{
     args::TraceArgs,
     filter::{self, TooMany, Values, can_match},
     kernel::{
-        functions,
         netns::{self, NetnsError, NetnsSpec},
+        sections,
     },
 };
 
@@ -71,7 +71,7 @@ pub struct Settings {
 /// A choice of every function that takes a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct All {
-    /// Of these modules alone, when there are any; [`functions::KERNEL`] is the kernel itself.
+    /// Of these modules alone, when there are any; [`sections::KERNEL`] is the kernel itself.
     pub modules: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl All {
     /// Whether a row of the catalogue stands for its functions, as far as the catalogue knows: it
     /// reports a packet's passing, or its end.
     fn has(&self, hook: &Hook) -> bool {
-        let module = hook.module.unwrap_or(functions::KERNEL);
+        let module = hook.module.unwrap_or(sections::KERNEL);
         reports_calls(hook)
             && hook.sites.iter().any(|site| !site.tracepoint)
             && (self.modules.is_empty() || self.modules.iter().any(|chosen| chosen == module))

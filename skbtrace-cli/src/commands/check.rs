@@ -12,11 +12,7 @@ use tabled::builder::Builder;
 use super::write_table;
 use crate::{
     attach::sys,
-    kernel::{
-        btf::Btf,
-        features,
-        layout::{Types, VMLINUX},
-    },
+    kernel::{btf::Btf, features, layout::Types, sections::VMLINUX},
 };
 
 /// Tracing cannot work here.

@@ -3,15 +3,9 @@
 //! BTF tells them by their type, those of modules that are no part of the kernel's sources among
 //! them. Where it does not describe modules (5.10), a list does.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use super::{
-    btf::Btf,
-    layout::{LayoutError, VMLINUX},
-};
-
-/// Where the kernel and each module with BTF have a file of that name.
-const SECTIONS: &str = "/sys/kernel/btf";
+use super::{layout::LayoutError, sections::Sections};
 
 /// Of this type and yet none of a hook's: it is called by all functions of translation, each of
 /// which hands its verdict on (net/netfilter/nf_nat_core.c, all versions).
@@ -99,25 +93,12 @@ const WITHOUT_BTF: &[&str] = &[
 
 /// Their names, in order, in the running kernel, whose own BTF may be given as a file.
 pub fn read(file: Option<&Path>) -> Result<Vec<String>, LayoutError> {
-    let path = file.unwrap_or(Path::new(VMLINUX));
-    let bytes = fs::read(path).map_err(|source| LayoutError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    // Modules' BTF continues the running kernel's and no other.
-    let use_modules = file.is_none() || fs::read(VMLINUX).is_ok_and(|own| own == bytes);
-    let base = Btf::parse(bytes, None, &[]).map_err(|source| LayoutError::Damaged {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mut names: BTreeSet<String> = base.hook_functions().map(str::to_owned).collect();
-    let modules = if use_modules { modules() } else { Vec::new() };
+    let btf = Sections::read(file, &[])?;
+    let mut names: BTreeSet<String> = btf.kernel.hook_functions().map(str::to_owned).collect();
+    let modules = btf.modules();
     for module in &modules {
-        // One that is unloaded meanwhile, or whose BTF cannot be read, only lacks its functions.
-        let Ok(bytes) = fs::read(Path::new(SECTIONS).join(module)) else {
-            continue;
-        };
-        if let Ok(btf) = Btf::parse(bytes, Some(&base), &[]) {
+        // One that is unloaded meanwhile only lacks its functions.
+        if let Some(btf) = btf.module(module, &[]) {
             names.extend(btf.hook_functions().map(str::to_owned));
         }
     }
@@ -126,15 +107,4 @@ pub fn read(file: Option<&Path>) -> Result<Vec<String>, LayoutError> {
     }
     names.remove(CALLED_BY_OTHERS);
     Ok(names.into_iter().collect())
-}
-
-/// The loaded modules that have BTF.
-fn modules() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(SECTIONS) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name != super::functions::KERNEL)
-        .collect()
 }

@@ -9,5 +9,6 @@ pub mod hook_functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;
+pub mod sections;
 pub mod sockets;
 pub mod symbols;
