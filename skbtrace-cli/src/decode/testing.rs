@@ -33,6 +33,8 @@ impl Machine {
 
     /// Where its unlikely part is.
     pub const HOOK_SLOW_COLD: u64 = 0xffff_ffff_8180_0000;
+    /// In a BPF program.
+    pub const PROGRAM: u64 = 0xffff_ffff_c0ee_0000;
 
     pub fn new() -> Self {
         // As on 6.1 and on 6.12.
@@ -88,6 +90,7 @@ impl Names for Machine {
             address if Self::BRIDGE.contains(&address) => {
                 ("br_handle_frame_finish", Self::BRIDGE.start, Some("bridge"))
             }
+            Self::PROGRAM => ("bpf_prog_52cf84fba591225f_F", Self::PROGRAM, Some("bpf")),
             // No kernel has such names; nothing may depend on that.
             0xffff_ffff_c0ff_0000..0xffff_ffff_c0ff_0010 => {
                 ("a b\x1b", 0xffff_ffff_c0ff_0000, Some("m\n"))

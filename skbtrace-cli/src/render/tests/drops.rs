@@ -79,3 +79,24 @@ fn frames_stand_under_their_event() {
     [02:09:07.132480] [?]          nil           -            -                                      ffff949a8d639a00.0:kfree_skb.DROP(NETFILTER_DROP)@nf_hook_slow+0x9d
     ");
 }
+
+#[test]
+fn a_stack_begins_at_the_traced_function() {
+    let slow = Machine::HOOK_SLOW + 5;
+    let frames = |frames: &[u64]| {
+        let record = testing::with_stack(testing::blank(), frames);
+        let text = render(&mut Table::new(options(false, false)), &record);
+        let (_, frames) = text.split_once('\n').expect("a line");
+        frames.to_owned()
+    };
+    let own = Machine::PROGRAM;
+    assert_eq!(frames(&[own, own, slow]), "    nf_hook_slow+0x5\n");
+    // Not each kernel names all trampolines.
+    let nameless = 0xffff_ffff_c0dd_0000;
+    assert_eq!(frames(&[nameless, own, slow]), "    nf_hook_slow+0x5\n");
+    assert_eq!(frames(&[nameless, slow]).lines().count(), 2);
+    // Other programs on the way stay.
+    let between = frames(&[slow, own]);
+    assert_eq!(between.lines().count(), 2, "{between}");
+    assert_eq!(frames(&[own]), "    ?\n");
+}
