@@ -11,7 +11,9 @@ mod deciders;
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, SOCKET, Site, Stage, TUNNEL};
+use skbtrace_common::hooks::{
+    Arg, HOOKS, Hook, Kind, Layer3, Layer4, NEIGH, SOCKET, Site, Stage, TUNNEL,
+};
 
 use crate::{
     attach::Wanted,
@@ -113,6 +115,7 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
 /// not chosen.
 fn as_asked_for(hook: &'static Hook, settings: &Settings) -> &'static Hook {
     let telling = match hook.kind {
+        Kind::Neighbour => NEIGH,
         Kind::Socket => SOCKET,
         Kind::Tunnel => TUNNEL,
         _ => return hook,
@@ -245,11 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_told_only_with_their_set() {
-        let kind = |line: &str| named(&rows(line, &[]), "ip_send_skb")[0].hook.kind;
-        assert_eq!(kind("--route"), Kind::Hop);
-        assert_eq!(kind("--route --socket"), Kind::Socket);
-        assert_eq!(kind("--all --iptable"), Kind::Hop);
+    fn what_a_set_tells_more_of_is_told_only_with_it() {
+        let kind = |line: &str, name| named(&rows(line, &[]), name)[0].hook.kind;
+        assert_eq!(kind("--route", "ip_send_skb"), Kind::Hop);
+        assert_eq!(kind("--route --socket", "ip_send_skb"), Kind::Socket);
+        assert_eq!(kind("--all --iptable", "ip_send_skb"), Kind::Hop);
+        assert_eq!(kind("--all", "neigh_resolve_output"), Kind::Hop);
+        assert_eq!(
+            kind("--all --neigh", "neigh_resolve_output"),
+            Kind::Neighbour
+        );
     }
 
     #[test]
