@@ -187,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn kinds_follow_each_other() {
+        let mut bytes = vec![0; 1024];
+        let event = testing::blank();
+        bytes[..event.as_bytes().len()].copy_from_slice(event.as_bytes());
+        let at = std::mem::offset_of!(RawEvent, kind);
+        for kind in KIND_HOP..=KIND_NEIGHBOUR {
+            bytes[at] = kind;
+            assert!(Record::parse(&bytes).is_ok(), "{kind}");
+        }
+        bytes[at] = KIND_NEIGHBOUR + 1;
+        assert!(Record::parse(&bytes).is_err(), "the last is not the last");
+    }
+
+    #[test]
     fn an_unknown_kind_is_named() {
         let mut event = testing::blank();
         event.kind = 77;

@@ -68,5 +68,4 @@ fn name(name: SockName, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "tests/sock.rs"]
 mod tests;
