@@ -8,8 +8,14 @@
 //! output formats own what they write.
 
 mod conntrack;
+mod neighbour;
+mod sock;
+mod tunnel;
 
 pub use conntrack::{Change, CtEntry, CtState, CtStatus, Direction, Identity, Translation, Tuple};
+pub use neighbour::{LinkAddress, Neighbour, NudState};
+pub use sock::{End, Memory, Owner, Process, Sock, SockName};
+pub use tunnel::{Encapsulation, Tunnel};
 
 use std::net::IpAddr;
 
@@ -155,6 +161,20 @@ pub enum Action<'a> {
         /// The function's name.
         function: &'a str,
     },
+    /// It was seen at the entry of a function that has its neighbour.
+    Neighbour {
+        /// The function's name.
+        function: &'a str,
+        /// What is known of the neighbour.
+        neighbour: Neighbour<'a>,
+    },
+    /// It came out of a queue.
+    Dequeued {
+        /// What told.
+        function: &'a str,
+        /// How long it was there, nanoseconds ([`crate::waits`]).
+        wait_ns: u64,
+    },
     /// It was copied.
     Clone {
         /// The copying function, as far as it can be told: `deliver_clone` is inlined everywhere
@@ -179,6 +199,9 @@ pub enum Action<'a> {
         chain: Chain<'a>,
         /// The decision.
         verdict: Verdict,
+        /// Of a hook as a whole, the one of its functions that decided; `None` when all accepted,
+        /// or when it is not known.
+        decider: Option<&'a str>,
     },
     /// Connection tracking looked at it.
     Conntrack {
@@ -205,6 +228,22 @@ pub enum Action<'a> {
         changed: Translation,
         /// What is to become of the packet.
         verdict: Verdict,
+    },
+    /// It was seen at the entry of a function that works for a socket.
+    Socket {
+        /// The function's name.
+        function: &'a str,
+        /// The socket; `None` when the function works for none.
+        sock: Option<Sock>,
+        /// The packet finds no room in the socket's receive queue, and is dropped.
+        full: bool,
+    },
+    /// It was seen at the entry of a function that puts headers before it or takes them off.
+    Tunnel {
+        /// The function's name.
+        function: &'a str,
+        /// What is in it.
+        tunnel: Tunnel,
     },
     /// It was dropped.
     Drop {

@@ -20,3 +20,4 @@ pub mod settings;
 pub mod stats;
 pub mod tell;
 pub mod transport;
+pub mod waits;

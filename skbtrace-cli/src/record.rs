@@ -9,8 +9,9 @@
 use skbtrace_common::{
     Plain,
     record::{
-        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, NAME,
-        RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_NEIGHBOUR,
+        KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawNeighbour,
+        RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
@@ -36,6 +37,12 @@ pub enum Extra {
     Conntrack(Box<RawConntrack>),
     /// The packet before its addresses were translated.
     Nat(Box<RawNat>),
+    /// What is known of the packet's neighbour.
+    Neighbour(Box<RawNeighbour>),
+    /// The socket that a function works for.
+    Socket(Box<RawSocket>),
+    /// The outer headers and what is in them.
+    Tunnel(Box<RawTunnel>),
 }
 
 /// The table and chain of a verdict: the part of [`RawVerdict`] that follows the event.
@@ -47,6 +54,8 @@ pub struct TableNames {
     pub hooknum: u8,
     /// [`skbtrace_common::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Row of the hook function that decided, or [`skbtrace_common::record::NO_ROW`].
+    pub decider: u16,
     /// The table's name, ended by a zero unless cut; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have no names of their own.
@@ -88,6 +97,18 @@ impl Record {
                 size_of::<RawConntrack>(),
             ),
             KIND_NAT => (Extra::Nat(Box::new(read(bytes)?)), size_of::<RawNat>()),
+            KIND_NEIGHBOUR => (
+                Extra::Neighbour(Box::new(read(bytes)?)),
+                size_of::<RawNeighbour>(),
+            ),
+            KIND_SOCKET => (
+                Extra::Socket(Box::new(read(bytes)?)),
+                size_of::<RawSocket>(),
+            ),
+            KIND_TUNNEL => (
+                Extra::Tunnel(Box::new(read(bytes)?)),
+                size_of::<RawTunnel>(),
+            ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
         let stack = if event.flags & HAS_STACK == 0 {
@@ -122,6 +143,7 @@ impl TableNames {
             pf: verdict.pf,
             hooknum: verdict.hooknum,
             table_kind: verdict.table_kind,
+            decider: verdict.decider,
             table: verdict.table,
             chain: verdict.chain,
         }))
@@ -162,6 +184,20 @@ mod tests {
                 needed: 376
             }
         );
+    }
+
+    #[test]
+    fn kinds_follow_each_other() {
+        let mut bytes = vec![0; 1024];
+        let event = testing::blank();
+        bytes[..event.as_bytes().len()].copy_from_slice(event.as_bytes());
+        let at = std::mem::offset_of!(RawEvent, kind);
+        for kind in KIND_HOP..=KIND_NEIGHBOUR {
+            bytes[at] = kind;
+            assert!(Record::parse(&bytes).is_ok(), "{kind}");
+        }
+        bytes[at] = KIND_NEIGHBOUR + 1;
+        assert!(Record::parse(&bytes).is_err(), "the last is not the last");
     }
 
     #[test]

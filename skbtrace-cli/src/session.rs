@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use skbtrace_common::hooks::HOOKS;
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -36,6 +37,7 @@ use crate::{
     stats::Account,
     tell,
     transport::{Drained, Ordered},
+    waits::{Waits, is_dequeue},
 };
 
 /// How long events are collected before they are printed, while there are any. Longer rounds
@@ -82,6 +84,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         }),
         names: SessionNames::new(&engine, settings.wide),
         lineage: settings.wide.then(Lineage::new),
+        waits: waits_are_told(settings).then(Waits::new),
         output,
         text: Vec::with_capacity(1 << 16),
         left: settings.count,
@@ -102,20 +105,17 @@ fn finish(
     mut result: Result<Flow>,
 ) -> Result<Ending> {
     engine.stop_producing();
-    let mut print_rest = |engine: &mut Engine, result: &mut Result<Flow>| {
-        while matches!(result, Ok(Flow::Stopped)) {
-            let drained = engine.drain(&mut events);
-            let due = match drained {
-                Drained::All => u64::MAX,
-                Drained::Until(time) => time,
-            };
-            *result = printer.print(&mut events, due);
-            if drained == Drained::All {
-                break;
-            }
+    while matches!(result, Ok(Flow::Stopped)) {
+        let drained = engine.drain(&mut events);
+        let due = match drained {
+            Drained::All => u64::MAX,
+            Drained::Until(time) => time,
+        };
+        result = printer.print(&mut events, due);
+        if drained == Drained::All {
+            break;
         }
-    };
-    print_rest(&mut engine, &mut result);
+    }
     let account = Account {
         printed: printer.printed,
         damaged: engine.damaged,
@@ -155,13 +155,13 @@ async fn follow(
         .and_then(|duration| Instant::now().checked_add(duration));
 
     printer.output.begin()?;
+    tell!("skbtrace: ready");
     if settings.header {
         printer.header();
     }
     if let Flow::ReaderGone = printer.flush()? {
         return Ok(Flow::ReaderGone);
     }
-    tell!("skbtrace: ready");
     if let Some(path) = &settings.ready_file {
         File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
     }
@@ -212,6 +212,8 @@ struct Printer {
     names: SessionNames,
     /// Only when it is shown.
     lineage: Option<Lineage>,
+    /// Likewise.
+    waits: Option<Waits>,
     output: Output,
     /// Lines not yet written.
     text: Vec<u8>,
@@ -249,6 +251,9 @@ impl Printer {
         if let Some(lineage) = &mut self.lineage {
             lineage.place(&mut event);
         }
+        if let Some(waits) = &mut self.waits {
+            waits.place(&mut event);
+        }
         self.renderer.line(&event, &self.names, &mut self.text);
         self.printed += 1;
         if let Some(left) = &mut self.left {
@@ -269,6 +274,13 @@ impl Printer {
             Err(error) => Err(error).with_context(|| self.output.failure()),
         }
     }
+}
+
+/// Whether a packet's coming out of a queue is shown.
+fn waits_are_told(settings: &Settings) -> bool {
+    HOOKS
+        .iter()
+        .any(|hook| is_dequeue(hook) && settings.wants(hook))
 }
 
 /// Signals that end the run.

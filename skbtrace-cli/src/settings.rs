@@ -18,8 +18,8 @@ use crate::{
     args::TraceArgs,
     filter::{self, TooMany, Values, can_match},
     kernel::{
-        functions,
         netns::{self, NetnsError, NetnsSpec},
+        sections,
     },
 };
 
@@ -71,7 +71,7 @@ pub struct Settings {
 /// A choice of every function that takes a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct All {
-    /// Of these modules alone, when there are any; [`functions::KERNEL`] is the kernel itself.
+    /// Of these modules alone, when there are any; [`sections::KERNEL`] is the kernel itself.
     pub modules: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl All {
     /// Whether a row of the catalogue stands for its functions, as far as the catalogue knows: it
     /// reports a packet's passing, or its end.
     fn has(&self, hook: &Hook) -> bool {
-        let module = hook.module.unwrap_or(functions::KERNEL);
+        let module = hook.module.unwrap_or(sections::KERNEL);
         reports_calls(hook)
             && hook.sites.iter().any(|site| !site.tracepoint)
             && (self.modules.is_empty() || self.modules.iter().any(|chosen| chosen == module))
@@ -89,7 +89,10 @@ impl All {
 /// Whether a row reports each call of its function, at its entry.
 #[must_use]
 pub fn reports_calls(hook: &Hook) -> bool {
-    matches!(hook.kind, Kind::Hop | Kind::Free)
+    matches!(
+        hook.kind,
+        Kind::Hop | Kind::Neighbour | Kind::Socket | Kind::Tunnel | Kind::Free
+    )
 }
 
 /// How the time of an event is printed.
@@ -223,7 +226,9 @@ impl Settings {
     /// Whether drops are listened to.
     #[must_use]
     pub fn wants_drops(&self) -> bool {
-        let mut drops = HOOKS.iter().filter(|hook| hook.kind == Kind::Drop);
+        let mut drops = HOOKS
+            .iter()
+            .filter(|hook| matches!(hook.kind, Kind::Drop | Kind::QueueDrop));
         drops.any(|hook| self.wants(hook))
     }
 

@@ -13,7 +13,7 @@ use skbtrace_common::record::Counters;
 #[derive(Clone, Copy)]
 struct CpuCounters(Counters);
 
-// SAFETY: repr(C), four u64, valid for any bit pattern.
+// SAFETY: integers only, valid for any bit pattern ([`Counters`] is `Plain`).
 unsafe impl aya::Pod for CpuCounters {}
 
 /// The counters while the kernel side runs.
@@ -75,11 +75,18 @@ impl fmt::Display for Account {
                 by_cpu.join(", ")
             )?;
         }
+        if self.printed == 0 && lost == 0 && self.verbose == 0 {
+            write!(
+                f,
+                "\nskbtrace: nothing matched; -v tells whether packets passed at all, `skbtrace \
+                 check` whether tracing works here"
+            )?;
+        }
         let unpaired = self.sum(|cpu| cpu.unpaired);
         if unpaired > 0 {
             write!(
                 f,
-                "\nskbtrace: {unpaired} verdicts or clones missing (too many calls at once)"
+                "\nskbtrace: {unpaired} verdicts or copies missing (too many calls at once)"
             )?;
         }
         let evicted = self.sum(|cpu| cpu.evicted);
@@ -120,5 +127,31 @@ impl fmt::Display for Account {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_names_the_next_step() {
+        let text = |printed, lost, verbose| {
+            let cpu = Counters {
+                lost,
+                ..Counters::default()
+            };
+            let account = Account {
+                printed,
+                cpus: vec![cpu],
+                verbose,
+                ..Account::default()
+            };
+            account.to_string()
+        };
+        assert!(text(0, 0, 0).contains("skbtrace check"));
+        for (printed, lost, verbose) in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+            assert!(!text(printed, lost, verbose).contains("skbtrace check"));
+        }
     }
 }

@@ -142,10 +142,14 @@ pub struct Site {
     /// Where the packet is, unless this kernel's BTF says otherwise.
     pub arg: Arg,
     /// Netfilter tables: position of `struct nf_hook_state *`; 0 when the packet's argument
-    /// holds it or the hook is no table.
+    /// holds it or the hook is no table. [`Kind::Socket`]: position of an error (a negative number),
+    /// or 0.
     pub state: u8,
     /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
-    /// position of the other packet. 0 otherwise.
+    /// position of the other packet. [`Kind::Neighbour`]: position of the `struct neighbour *`.
+    /// [`Kind::Socket`]: position of `struct sock *`; 0 when the packet knows its socket.
+    /// [`Kind::Tunnel`]: position of the outer source address, which the destination and the
+    /// protocol follow; 0 when they are in the packet. 0 otherwise.
     pub table: u8,
     /// A tracepoint and no function: `symbol` is its name, positions are those of its arguments
     /// (include/trace/events).
@@ -173,16 +177,30 @@ pub enum TableKind {
 pub enum Kind {
     /// The packet passed: one event at the function's entry.
     Hop,
+    /// The packet passed, and the function has its neighbour: one event at its entry, with both.
+    Neighbour,
     /// The packet was copied: one event at the return, with the copy.
     Clone,
     /// A table decided: one event at the return, with the verdict.
     Verdict(TableKind),
+    /// One of a netfilter hook's functions: without events of its own; what it returns tells, at
+    /// the return of the whole hook, who decided.
+    HookFunction,
     /// Connection tracking: one event at the return, with the entry.
     Conntrack,
     /// Addresses translated: one event at the return, with the packet before and after.
     Nat,
+    /// The packet passed a function that works for a socket: one event at its entry, with the
+    /// socket.
+    Socket,
+    /// The packet passed a function that puts headers before it or takes them off: one event at its
+    /// entry, with the packet inside.
+    Tunnel,
     /// The packet was dropped: one event, with reason and place.
     Drop,
+    /// A queue dropped the packet: as above. Of a tracepoint that tells of all drops, those with the
+    /// queues' reason.
+    QueueDrop,
     /// The packet was cut up: its pieces, the list that is returned, are followed from here on.
     Segments,
     /// The packet goes out in pieces that hang on it (`frag_list`): they are followed.
@@ -201,11 +219,15 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hop => "hop",
+            Self::Neighbour => "neighbour",
             Self::Clone => "clone",
             Self::Verdict(_) => "verdict",
+            Self::HookFunction => "hook function",
             Self::Conntrack => "conntrack",
             Self::Nat => "nat",
-            Self::Drop => "drop",
+            Self::Socket => "socket",
+            Self::Tunnel => "tunnel",
+            Self::Drop | Self::QueueDrop => "drop",
             Self::Segments => "segments",
             Self::Fragments => "fragments",
             Self::Morph => "morph",

@@ -120,6 +120,14 @@ layout! {
     dev_ifindex: "net_device"."ifindex", required;
     /// Network namespace.
     dev_net: "net_device"."nd_net.net", required;
+    /// Length of its hardware addresses, bytes.
+    dev_addr_len: "net_device"."addr_len", optional;
+    /// State of a neighbour.
+    neighbour_state: "neighbour"."nud_state", optional;
+    /// Hardware address of a neighbour.
+    neighbour_ha: "neighbour"."ha", optional;
+    /// Device of a neighbour.
+    neighbour_dev: "neighbour"."dev", optional;
     /// Inode number of a network namespace.
     net_inum: "net"."ns.inum", required;
     /// Network namespace of a socket.
@@ -142,6 +150,20 @@ layout! {
     sock_daddr6: "sock_common"."skc_v6_daddr", optional;
     /// Local IPv6 address.
     sock_saddr6: "sock_common"."skc_v6_rcv_saddr", optional;
+    /// The process's side of a socket (`struct socket *`); 0 when there is none.
+    sock_socket: "sock"."sk_socket", optional;
+    /// Memory of received packets, bytes (`sk_rmem_alloc`).
+    sock_rmem: "sock"."sk_backlog.rmem_alloc", optional;
+    /// How much that may be, bytes.
+    sock_rcvbuf: "sock"."sk_rcvbuf", optional;
+    /// Memory of packets that wait for the process to let go of the socket, bytes.
+    sock_backlog: "sock"."sk_backlog.len", optional;
+    /// Inode number of a `struct socket`, which its `struct socket_alloc` begins with.
+    socket_inode: "socket_alloc"."vfs_inode.i_ino", optional;
+    /// What kind of device it is (`struct rtnl_link_ops *`); 0 for most that drivers make.
+    dev_link_ops: "net_device"."rtnl_link_ops", optional;
+    /// The kind's name (pointer to characters).
+    link_ops_kind: "rtnl_link_ops"."kind", optional;
     /// Hook number of a netfilter walk.
     state_hook: "nf_hook_state"."hook", optional;
     /// Protocol family of a netfilter walk.

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod hooks;
 pub mod layout;
+pub mod proto;
 pub mod record;
 
 /// Data without padding that is valid for every bit pattern.

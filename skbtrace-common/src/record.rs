@@ -19,6 +19,9 @@ pub const NAME: usize = 64;
 /// Length of an interface's name (`IFNAMSIZ`) and of a task's (`TASK_COMM_LEN`).
 pub const SHORT_NAME: usize = 16;
 
+/// No row of the catalogue.
+pub const NO_ROW: u16 = u16::MAX;
+
 /// A packet was seen at a function's entry.
 pub const KIND_HOP: u8 = 0;
 /// A packet was copied: [`RawEvent::other`] is the new `sk_buff`.
@@ -32,6 +35,14 @@ pub const KIND_DROP: u8 = 3;
 pub const KIND_CONNTRACK: u8 = 4;
 /// A packet's addresses were translated: the record is a [`RawNat`].
 pub const KIND_NAT: u8 = 5;
+/// A packet was seen at the entry of a function that works for a socket: the record is a
+/// [`RawSocket`].
+pub const KIND_SOCKET: u8 = 6;
+/// A packet was seen at the entry of a function that puts headers before it or takes them off: the
+/// record is a [`RawTunnel`].
+pub const KIND_TUNNEL: u8 = 7;
+/// A packet passed a function that has its neighbour: the record is a [`RawNeighbour`].
+pub const KIND_NEIGHBOUR: u8 = 8;
 
 /// `skb->dev` was set: `ifindex` and `ifname` are valid.
 pub const HAS_DEV: u16 = 1 << 0;
@@ -131,8 +142,13 @@ pub struct RawVerdict {
     pub hooknum: u8,
     /// Which kind of table: [`crate::hooks::TableKind`] as a number.
     pub table_kind: u8,
+    /// Keeps what follows aligned; not written by the kernel side.
+    pub reserved: u8,
+    /// A hook as a whole: row of the function that decided ([`crate::hooks::Kind::HookFunction`]);
+    /// [`NO_ROW`] when that is not known, or all accepted.
+    pub decider: u16,
     /// Keeps the size a multiple of eight; not written by the kernel side.
-    pub reserved: [u8; 5],
+    pub reserved_too: u16,
     /// The table's name, ended by a zero unless cut at [`NAME`] bytes; all zero when unknown.
     pub table: [u8; NAME],
     /// The chain's name likewise; all zero where chains have none of their own (iptables-legacy,
@@ -202,6 +218,98 @@ pub struct RawNat {
     pub reserved: u32,
 }
 
+/// Bytes of a hardware address (`MAX_ADDR_LEN`, include/linux/netdevice.h).
+pub const HARDWARE_ADDRESS: usize = 32;
+
+/// An event at a function that has the packet's `struct neighbour`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawNeighbour {
+    /// The packet; `kind` is [`KIND_NEIGHBOUR`].
+    pub event: RawEvent,
+    /// Address of the `struct neighbour`.
+    pub neighbour: u64,
+    /// `neighbour.nud_state`, bits `NUD_*`; [`RawNeighbour::UNKNOWN`] when it could not be read.
+    pub state: u16,
+    /// `neighbour.dev->addr_len`, bytes; 255 when it could not be read.
+    pub length: u8,
+    /// 1 when `address` could be read.
+    pub has_address: u8,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u32,
+    /// `neighbour.ha`, of which `length` bytes count.
+    pub address: [u8; HARDWARE_ADDRESS],
+}
+
+impl RawNeighbour {
+    /// A state that no neighbour has.
+    pub const UNKNOWN: u16 = 1 << 8;
+}
+
+/// [`RawSocket`]: `rmem`, `rcvbuf` and `backlog` are valid.
+pub const SOCKET_MEMORY: u16 = 1 << 0;
+/// [`RawSocket`]: `inode` is valid, and 0 says that there is none.
+pub const SOCKET_INODE: u16 = 1 << 1;
+/// [`RawSocket`]: `common` is valid.
+pub const SOCKET_COMMON: u16 = 1 << 2;
+
+/// A passing with the socket that the function works for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawSocket {
+    /// The packet; `kind` is [`KIND_SOCKET`], `verdict` the error that the function was told of,
+    /// where it was, else 0.
+    pub event: RawEvent,
+    /// Address of the `struct sock`; 0 when the function works for none.
+    pub sock: u64,
+    /// Number of its inode, as in `/proc/PID/fd`: `socket:[…]`; valid with [`SOCKET_INODE`], 0 when
+    /// no process has ever had it, or has it any more.
+    pub inode: u64,
+    /// The first bytes of `struct sock_common`; valid with [`SOCKET_COMMON`].
+    pub common: [u8; BODY],
+    /// `sk_rmem_alloc`: memory of received packets, bytes.
+    pub rmem: u32,
+    /// `sk_rcvbuf`: how much that may be.
+    pub rcvbuf: u32,
+    /// `sk_backlog.len`: memory of packets that wait for the process to let go of the socket, bytes.
+    pub backlog: u32,
+    /// `SOCKET_*`.
+    pub known: u16,
+    /// Keeps the size a multiple of eight; not written by the kernel side.
+    pub reserved: u16,
+}
+
+/// Bytes kept from the outer header on: IPv6, UDP, VXLAN, Ethernet with a tag, IPv6 and TCP, or
+/// GENEVE's options in the place of some.
+pub const TUNNEL: usize = 144;
+/// Bytes kept of the name of a kind of device, with the terminating zero.
+pub const TUNNEL_KIND: usize = 16;
+
+/// A packet with another one in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawTunnel {
+    /// The packet; `kind` is [`KIND_TUNNEL`].
+    pub event: RawEvent,
+    /// Outer source, network order, where the outer IP header (IPv4) is not in the packet yet;
+    /// otherwise 0.
+    pub src: u32,
+    /// Outer destination likewise.
+    pub dst: u32,
+    /// Outer IP protocol likewise. Where it is 0, `bytes` start with the outer IP header, and
+    /// otherwise with what follows it.
+    pub protocol: u8,
+    /// Keeps the fields aligned; not written by the kernel side.
+    pub reserved: [u8; 5],
+    /// How many of `bytes` belong to the packet's linear data.
+    pub captured: u16,
+    /// What the packet's device is (`rtnl_link_ops.kind`), ended by a zero unless cut; empty when
+    /// unknown.
+    pub kind: [u8; TUNNEL_KIND],
+    /// The outer headers, and what follows.
+    pub bytes: [u8; TUNNEL],
+}
+
 /// Frames kept of a stack.
 pub const STACK: usize = 24;
 
@@ -220,6 +328,9 @@ const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 *
 const _: () = assert!(size_of::<RawTuple>() == 40);
 const _: () = assert!(size_of::<RawConntrack>() == size_of::<RawEvent>() + 24 + 2 * 40);
 const _: () = assert!(size_of::<RawNat>() == size_of::<RawEvent>() + LEAD + BODY + 8);
+const _: () = assert!(size_of::<RawNeighbour>() == size_of::<RawEvent>() + 16 + HARDWARE_ADDRESS);
+const _: () = assert!(size_of::<RawSocket>() == size_of::<RawEvent>() + 16 + BODY + 16);
+const _: () = assert!(size_of::<RawTunnel>() == size_of::<RawEvent>() + 16 + TUNNEL_KIND + TUNNEL);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
@@ -230,6 +341,12 @@ unsafe impl Plain for RawVerdict {}
 unsafe impl Plain for RawConntrack {}
 // SAFETY: likewise.
 unsafe impl Plain for RawNat {}
+// SAFETY: likewise.
+unsafe impl Plain for RawNeighbour {}
+// SAFETY: likewise.
+unsafe impl Plain for RawSocket {}
+// SAFETY: likewise.
+unsafe impl Plain for RawTunnel {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
 
@@ -243,7 +360,8 @@ pub struct Counters {
     pub produced: u64,
     /// Events of those that found no room in the buffer.
     pub lost: u64,
-    /// Function entries whose return could not be remembered: their verdict or clone is missing.
+    /// Function entries whose return could not be remembered: what it would have told (a verdict,
+    /// a copy) is missing.
     pub unpaired: u64,
     /// Packets that began to be followed; also makes their identities.
     pub followed: u64,

@@ -19,7 +19,8 @@ use skbtrace_common::{
     Plain,
     config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DROP_STACK},
     record::{
-        Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawStack, RawVerdict,
+        Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawSocket, RawStack,
+        RawTunnel, RawVerdict,
     },
 };
 
@@ -40,6 +41,8 @@ union Largest {
     verdict: RawVerdict,
     conntrack: RawConntrack,
     nat: RawNat,
+    socket: RawSocket,
+    tunnel: RawTunnel,
 }
 
 #[repr(C)]

@@ -14,6 +14,7 @@ use skbtrace_common::{
 
 use crate::{
     call::Call,
+    decider,
     emit::{self, scratch},
     event::{describe, set},
     follow::Identity,
@@ -32,7 +33,7 @@ pub struct Frame {
     pub id: u64,
     /// What it was made from.
     pub parent: u64,
-    /// Where the function returns to; 0 when nobody asks.
+    /// Where the function returns to; of a hook as a whole, when it was entered; 0 when nobody asks.
     pub caller: u64,
     /// The `nf_hook_state`, or 0.
     pub state: u64,
@@ -87,7 +88,7 @@ pub fn enter_with_packet(call: Call, skb: &Skb) {
         call.argument(binding.state())
     };
     remember(call, skb, |frame| {
-        set!(frame, caller, 0);
+        set!(frame, caller, decider::entry_time());
         set!(frame, state, state);
         set!(frame, table, call.argument(binding.table()));
         // SAFETY: a field of the frame.
@@ -113,10 +114,16 @@ fn remember(call: Call, skb: &Skb, fill: impl FnOnce(*mut Frame)) {
     }
 }
 
+/// Where on the stack the return address of a call lay that returns.
+#[inline(always)]
+pub fn return_address(call: Call) -> u64 {
+    call.stack() - size_of::<u64>() as u64
+}
+
 /// The call that returns, when it was remembered.
 #[inline(always)]
 pub fn leave(call: Call) -> Option<Returned> {
-    let key = call.stack() - size_of::<u64>() as u64;
+    let key = return_address(call);
     Some(Returned {
         frame: FRAMES.get_ptr(key)?,
         key,
@@ -143,6 +150,18 @@ impl Returned {
     field!(caller, "Where the function returned to.");
     field!(state, "The `nf_hook_state`, or 0.");
     field!(table, "The table, the chain or the other packet, or 0.");
+
+    /// When a hook as a whole was entered.
+    #[inline(always)]
+    pub fn entered(&self) -> u64 {
+        self.caller()
+    }
+
+    /// Where on the stack the call's return address lay.
+    #[inline(always)]
+    pub fn place(&self) -> u64 {
+        self.key
+    }
 
     /// Who the packet is.
     #[inline(always)]

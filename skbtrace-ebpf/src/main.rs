@@ -15,6 +15,7 @@
 
 mod call;
 mod conntrack;
+mod decider;
 mod emit;
 mod event;
 mod filter;
@@ -22,9 +23,13 @@ mod follow;
 mod frame;
 mod kernel;
 mod lineage;
+mod neighbour;
 mod packet;
+mod qdisc;
 mod resolve;
 mod skb;
+mod sock;
+mod tunnel;
 mod verdict;
 
 use aya_ebpf::{
@@ -48,6 +53,39 @@ pub fn hop(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// A packet at the entry of a function that has its neighbour.
+#[kprobe]
+pub fn neighbour(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        neighbour::passed(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that works for a socket.
+#[kprobe]
+pub fn socket(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        sock::passed(call, &skb);
+    }
+    0
+}
+
+/// A packet at the entry of a function that puts headers before it or takes them off.
+#[kprobe]
+pub fn tunneled(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if matches(call, &mut skb) && !binding().is_silent() {
+        tunnel::passed(call, &skb);
+    }
+    0
+}
+
 /// A packet that is dropped.
 #[kprobe]
 pub fn dropped(ctx: ProbeContext) -> u32 {
@@ -55,6 +93,17 @@ pub fn dropped(ctx: ProbeContext) -> u32 {
     let mut skb = Skb::new();
     if matches(call, &mut skb) {
         event::drop(call, &skb);
+    }
+    0
+}
+
+/// A packet that is dropped, perhaps by a queue.
+#[kprobe]
+pub fn queue_dropped(ctx: ProbeContext) -> u32 {
+    let call = Call::new(ctx.as_ptr());
+    let mut skb = Skb::new();
+    if qdisc::is_drop(call) && matches(call, &mut skb) {
+        qdisc::drop(call, &skb);
     }
     0
 }
@@ -186,6 +235,13 @@ pub fn table_exit(ctx: RetProbeContext) -> u32 {
         verdict::emit(call, &returned);
         returned.forget();
     }
+    0
+}
+
+/// The return of one of a netfilter hook's functions.
+#[kretprobe]
+pub fn hook_function_exit(ctx: RetProbeContext) -> u32 {
+    decider::note(Call::new(ctx.as_ptr()));
     0
 }
 

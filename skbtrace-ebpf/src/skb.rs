@@ -5,6 +5,7 @@ use core::{mem::MaybeUninit, ptr};
 use skbtrace_common::{
     hooks::Binding,
     layout::{DETAILS, WINDOW},
+    proto,
 };
 
 use crate::{
@@ -267,14 +268,23 @@ pub fn netns_inode(net: u64) -> u32 {
 /// TCP states of the small structures that stand in for a socket (include/net/tcp_states.h).
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_NEW_SYN_RECV: u8 = 12;
-const IPPROTO_TCP: u16 = 6;
+
+/// Whether it is a whole socket, which a SYN-ACK's (`request_sock`) and one that is about to be gone
+/// (`inet_timewait_sock`) are not: these have the common part alone.
+#[inline(always)]
+pub fn is_full_sock(sk: u64) -> bool {
+    !matches!(
+        read::<u8>(sk + offset!(sock_state)),
+        None | Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV)
+    )
+}
 
 /// IP protocol of a socket, or 0. A SYN-ACK's socket is a `request_sock`, which has only the
 /// common part and ends before `sk_protocol`.
 #[inline(always)]
 pub fn sock_protocol(sk: u64) -> u16 {
     match read::<u8>(sk + offset!(sock_state)) {
-        Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => IPPROTO_TCP,
+        Some(TCP_TIME_WAIT | TCP_NEW_SYN_RECV) => u16::from(proto::TCP),
         _ => read::<u16>(sk + offset!(sock_protocol)).unwrap_or(0),
     }
 }

@@ -7,6 +7,7 @@ use skbtrace_common::{
 
 use crate::{
     call::Call,
+    decider,
     emit::emit as hand_over,
     event::{begin, describe, set},
     frame::Returned,
@@ -38,6 +39,7 @@ pub fn emit(call: Call, returned: &Returned) {
         let (pf, hooknum) = state(event, returned.state());
         set!(record, pf, pf);
         set!(record, hooknum, hooknum);
+        set!(record, decider, decider::of(returned));
         names(record, returned.table());
     });
 }

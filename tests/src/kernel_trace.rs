@@ -97,7 +97,12 @@ impl KernelTrace {
 
     /// The event of `line`, with the reason that `with_reason` tells; the two are one event.
     fn drop_of(&self, line: &str, with_reason: &str) -> Result<KernelDrop> {
-        let when = |line: &str| line.split("kfree_skb: ").next().map(str::to_owned);
+        // The task's name may be known at one reading and not at the other.
+        let when = |line: &str| {
+            let (head, _) = line.split_once("kfree_skb: ")?;
+            let (_, when) = head.rsplit_once(" [")?;
+            Some(when.to_owned())
+        };
         ensure!(
             when(line) == when(with_reason),
             "two events: {line} and {with_reason}"

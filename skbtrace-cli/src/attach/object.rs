@@ -84,9 +84,13 @@ pub struct Loaded {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 20] = [
     "hop",
+    "neighbour",
+    "socket",
+    "tunneled",
     "dropped",
+    "queue_dropped",
     "freed",
     "fragmented",
     "merged",
@@ -98,6 +102,7 @@ pub const PROGRAMS: [&str; 15] = [
     "segmented",
     "table_enter",
     "table_exit",
+    "hook_function_exit",
     "conntrack_exit",
     "nat_exit",
 ];

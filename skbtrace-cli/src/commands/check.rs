@@ -12,11 +12,7 @@ use tabled::builder::Builder;
 use super::write_table;
 use crate::{
     attach::sys,
-    kernel::{
-        btf::Btf,
-        features,
-        layout::{Types, VMLINUX},
-    },
+    kernel::{btf::Btf, features, layout::Types, sections::VMLINUX},
 };
 
 /// Tracing cannot work here.
@@ -135,7 +131,11 @@ fn look(btf: Option<&Path>) -> Vec<Finding> {
 
     let multi = features::common_address()
         .and_then(features::kprobe_multi)
-        .map_err(|error| error.to_string());
+        .map_err(|error| match error.raw_os_error() {
+            // 5.10 knows no such link; Debian's 6.1 is built without CONFIG_FPROBE.
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => "not in this kernel".to_owned(),
+            _ => error.to_string(),
+        });
     let (state, word) = optional(multi, "single kprobes are used");
     add("kprobe.multi", state, word);
 

@@ -5,12 +5,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use skbtrace_common::record::{GONE, RawConntrack, RawTuple};
-
-use super::{
-    transport::{has_ports, proto},
-    verdict::family,
+use skbtrace_common::{
+    proto,
+    record::{GONE, RawConntrack, RawTuple},
 };
+
+use super::{transport::has_ports, verdict::family};
 use crate::event::{
     Action, CtEntry, CtState, CtStatus, Direction, Identity, Ports, Tuple, Verdict,
 };

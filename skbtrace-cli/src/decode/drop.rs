@@ -1,6 +1,6 @@
 //! Drops: why and where, and the stack that led there.
 
-use skbtrace_common::record::{HAS_REASON, RawEvent, RawStack};
+use skbtrace_common::record::{HAS_REASON, KIND_DROP, RawEvent, RawStack};
 
 use super::Names;
 use crate::event::{Action, CodePlace, DropReason, Symbol};
@@ -48,8 +48,12 @@ fn told_by(symbol: Symbol<'_>) -> Option<&'static str> {
     }
 }
 
-/// The frames of a stack that are valid.
-pub fn frames(stack: &RawStack) -> &[u64] {
+/// The frames of a stack that are valid; of a drop, from its place on: what lies further in is the
+/// tracepoint and what listens to it.
+pub fn frames<'a>(stack: &'a RawStack, raw: &RawEvent) -> &'a [u64] {
     let count = usize::try_from(stack.size).unwrap_or(0) / size_of::<u64>();
-    stack.frames.get(..count).unwrap_or(&stack.frames)
+    let frames = stack.frames.get(..count).unwrap_or(&stack.frames);
+    let is_place = |frame: &u64| raw.kind == KIND_DROP && *frame == raw.caller;
+    let place = frames.iter().position(is_place).unwrap_or(0);
+    frames.get(place..).unwrap_or(frames)
 }

@@ -15,12 +15,15 @@ mod ipv4;
 mod ipv6;
 mod link;
 mod nat;
+mod neighbour;
+mod sock;
 mod socket;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
 mod verdict;
 
 pub use verdict::errno_name;
@@ -29,12 +32,12 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_DROP,
-        KIND_NAT, KIND_VERDICT, LEAD,
+        KIND_NAT, KIND_NEIGHBOUR, KIND_SOCKET, KIND_VERDICT, LEAD,
     },
 };
 
 use crate::{
-    event::{Action, Device, Event, Packet, ShortName, Symbol, Vlans},
+    event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans},
     lineage::PacketId,
     record::{Extra, Record},
 };
@@ -63,6 +66,12 @@ pub trait Names {
     }
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
+    /// The process that has a socket, by the number of its inode; `None` when there is none that can
+    /// be found.
+    fn socket_owner(&self, inode: u64) -> Option<Process> {
+        let _ = inode;
+        None
+    }
     /// The function that a code address is in.
     fn symbol(&self, address: u64) -> Option<Symbol<'_>>;
     /// What this kernel calls a drop reason.
@@ -96,6 +105,13 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
             }
         }
     };
+    let (packet, tunnel) = match &record.extra {
+        Extra::Tunnel(extra) => {
+            let (outer, tunnel) = tunnel::decode(extra, names.hook(raw.hook));
+            (outer.unwrap_or(packet), Some(tunnel))
+        }
+        _ => (packet, None),
+    };
     Event {
         time_ns: raw.time_ns,
         skb: raw.skb,
@@ -115,12 +131,21 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         dest_mac,
         vlans,
         packet,
-        action: action(record, &packet, names),
+        action: match tunnel {
+            Some(tunnel) => Action::Tunnel {
+                function: names.hook(raw.hook),
+                tunnel,
+            },
+            None => action(record, &packet, names),
+        },
         hook: raw.hook,
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
-        stack: record.stack.as_deref().map(drop::frames),
+        stack: record
+            .stack
+            .as_deref()
+            .map(|stack| drop::frames(stack, raw)),
     }
 }
 
@@ -155,15 +180,21 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
             caller: raw.caller,
         },
         KIND_VERDICT => {
-            let names = match &record.extra {
+            let table = match &record.extra {
                 Extra::Names(names) => Some(&**names),
                 _ => None,
             };
-            verdict::action(raw.verdict, names, function)
+            let decider = table.map_or("", |table| names.hook(table.decider));
+            verdict::action(raw.verdict, table, function, decider)
         }
-        KIND_CONNTRACK | KIND_NAT => match &record.extra {
+        KIND_CONNTRACK | KIND_NAT | KIND_NEIGHBOUR => match &record.extra {
             Extra::Conntrack(extra) => conntrack::action(extra, function),
             Extra::Nat(extra) => nat::action(extra, packet, function),
+            Extra::Neighbour(extra) => neighbour::action(extra, function),
+            _ => Action::Hop { function },
+        },
+        KIND_SOCKET => match &record.extra {
+            Extra::Socket(extra) => sock::action(extra, names, function),
             _ => Action::Hop { function },
         },
         KIND_DROP => drop::action(raw, names, function),

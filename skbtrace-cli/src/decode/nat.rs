@@ -1,11 +1,11 @@
 //! Address translation: the packet before it, and what differs.
 
-use skbtrace_common::record::{FROM_SOCK, GONE, HAS_L3, RawNat};
-
-use super::{
-    network,
-    transport::{has_ports, proto},
+use skbtrace_common::{
+    proto,
+    record::{FROM_SOCK, GONE, HAS_L3, RawNat},
 };
+
+use super::{network, transport::has_ports};
 use crate::event::{Action, Change, Packet, Ports, Translation, Transport, Verdict, Vlans};
 
 /// What a translation did to a packet that is `after` now.

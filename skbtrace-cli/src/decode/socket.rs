@@ -7,18 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skbtrace_common::{
     layout::Layout,
+    proto,
     record::{LEAD, RawEvent},
 };
 
-use super::{
-    bytes,
-    transport::{self, proto},
-};
+use super::{bytes, transport};
 use crate::event::{IpPacket, Packet, Ports, Transport};
 
 /// Address families (include/linux/socket.h).
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(super) const AF_INET: u16 = 2;
+pub(super) const AF_INET6: u16 = 10;
 
 /// Decodes a record with `FROM_SOCK`.
 ///
@@ -80,6 +78,6 @@ fn v6(sock: &[u8], offset: u16) -> Option<IpAddr> {
 }
 
 /// A field's bytes. An absent offset lies beyond them.
-fn field<const N: usize>(sock: &[u8], offset: u16) -> Option<[u8; N]> {
+pub(super) fn field<const N: usize>(sock: &[u8], offset: u16) -> Option<[u8; N]> {
     bytes::array(sock, usize::from(offset))
 }

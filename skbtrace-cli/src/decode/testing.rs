@@ -8,13 +8,16 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_STACK, KIND_CLONE, KIND_CONNTRACK,
-        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, RawConntrack, RawEvent, RawNat,
-        RawStack, RawTuple, RawVerdict, STACK,
+        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, NO_ROW, RawConntrack, RawEvent,
+        RawNat, RawStack, RawTuple, RawVerdict, STACK,
     },
 };
 
 use super::Names;
-use crate::{event::Symbol, record::Record};
+use crate::{
+    event::{Process, Symbol},
+    record::Record,
+};
 
 /// A made-up machine.
 pub struct Machine {
@@ -30,6 +33,8 @@ impl Machine {
 
     /// Where its unlikely part is.
     pub const HOOK_SLOW_COLD: u64 = 0xffff_ffff_8180_0000;
+    /// In a BPF program.
+    pub const PROGRAM: u64 = 0xffff_ffff_c0ee_0000;
 
     pub fn new() -> Self {
         // As on 6.1 and on 6.12.
@@ -71,6 +76,13 @@ impl Names for Machine {
     fn sock_layout(&self) -> &Layout {
         &self.layout
     }
+    fn socket_owner(&self, inode: u64) -> Option<Process> {
+        (inode == 4711).then_some(Process {
+            pid: 412,
+            others: 0,
+            comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+        })
+    }
     fn symbol(&self, address: u64) -> Option<Symbol<'_>> {
         let (function, start, module) = match address {
             Self::HOOK_SLOW..0xffff_ffff_8190_0100 => ("nf_hook_slow", Self::HOOK_SLOW, None),
@@ -78,6 +90,7 @@ impl Names for Machine {
             address if Self::BRIDGE.contains(&address) => {
                 ("br_handle_frame_finish", Self::BRIDGE.start, Some("bridge"))
             }
+            Self::PROGRAM => ("bpf_prog_52cf84fba591225f_F", Self::PROGRAM, Some("bpf")),
             // No kernel has such names; nothing may depend on that.
             0xffff_ffff_c0ff_0000..0xffff_ffff_c0ff_0010 => {
                 ("a b\x1b", 0xffff_ffff_c0ff_0000, Some("m\n"))
@@ -214,7 +227,9 @@ pub fn verdict_over(
         pf,
         hooknum,
         table_kind,
-        reserved: [0; 5],
+        reserved: 0,
+        decider: NO_ROW,
+        reserved_too: 0,
         table: [0; NAME],
         chain: [0; NAME],
     };

@@ -1,18 +1,9 @@
 //! Transport headers: UDP (RFC 768), TCP (RFC 9293), and [`icmp`].
 
+use skbtrace_common::proto;
+
 use super::{bytes, icmp};
 use crate::event::{Ports, TcpFlags, Transport};
-
-/// IP protocol numbers (include/uapi/linux/in.h).
-pub mod proto {
-    pub const ICMP: u8 = 1;
-    pub const TCP: u8 = 6;
-    pub const UDP: u8 = 17;
-    pub const DCCP: u8 = 33;
-    pub const ICMP6: u8 = 58;
-    pub const SCTP: u8 = 132;
-    pub const UDPLITE: u8 = 136;
-}
 
 /// Whether netfilter knows ports of protocol `number`.
 pub fn has_ports(number: u8) -> bool {

@@ -26,8 +26,14 @@ const UNKNOWN: Name<'_> = Name {
     cut: false,
 };
 
-/// What a walk that returned `verdict` did.
-pub fn action<'a>(verdict: u32, names: Option<&'a TableNames>, function: &'a str) -> Action<'a> {
+/// What a walk that returned `verdict` did. `decider` is the hook function that decided, empty when
+/// there is none that is known.
+pub fn action<'a>(
+    verdict: u32,
+    names: Option<&'a TableNames>,
+    function: &'a str,
+    decider: &'a str,
+) -> Action<'a> {
     let whole_hook = names.is_some_and(|names| names.table_kind == TableKind::Hook as u8);
     // No hook has the family 0, NFPROTO_UNSPEC: it says that the hook's state could not be read.
     let hook = names
@@ -48,6 +54,7 @@ pub fn action<'a>(verdict: u32, names: Option<&'a TableNames>, function: &'a str
         } else {
             Verdict::from_raw(verdict)
         },
+        decider: (whole_hook && !decider.is_empty()).then_some(decider),
     }
 }
 
@@ -192,3 +199,6 @@ pub fn errno_name(errno: u16) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,13 +35,13 @@ pub enum ValueError {
         max: usize,
     },
     /// Not a number, or one that does not fit.
-    #[error("not {what}: a number from {min} to {max} is needed")]
+    #[error("not {what}: a number from {min} {} is needed", end(*max))]
     Number {
         /// What the number is, with its article.
         what: &'static str,
         /// Smallest that fits.
         min: u64,
-        /// Largest that fits.
+        /// Largest that fits; `u64::MAX`: any.
         max: u64,
     },
     /// Neither a protocol's number nor one of the known names.
@@ -68,4 +68,12 @@ pub enum ValueError {
     /// `--func`.
     #[error("not a regular expression: {0}")]
     Regex(String),
+}
+
+/// How a range ends.
+fn end(max: u64) -> String {
+    match max {
+        u64::MAX => "on".to_owned(),
+        max => format!("to {max}"),
+    }
 }

@@ -10,13 +10,8 @@
 use skbtrace_common::{
     config::Filter,
     hooks::{Layer3, Layer4},
+    proto::{ICMP, ICMP6, TCP, UDP, UDPLITE},
 };
-
-const ICMP: u16 = 1;
-const TCP: u16 = 6;
-const UDP: u16 = 17;
-const ICMP6: u16 = 58;
-const UDPLITE: u16 = 136;
 
 /// The network protocol of a packet, as far as the filter tells them apart.
 #[derive(Clone, Copy)]
@@ -82,7 +77,7 @@ fn needs_ip(filter: &Filter) -> bool {
 fn transports(filter: &Filter, layer4: Layer4) -> bool {
     let ports = needs_ports(filter);
     let icmp_id = !filter.icmpid.is_empty();
-    (0..=255).any(|protocol: u16| {
+    (0..=u8::MAX).any(|protocol| {
         let passes = match layer4 {
             Layer4::Any => true,
             Layer4::Tcp => protocol == TCP,
@@ -92,7 +87,7 @@ fn transports(filter: &Filter, layer4: Layer4) -> bool {
         };
         let is_icmp = matches!(protocol, ICMP | ICMP6);
         passes
-            && (filter.proto.is_empty() || filter.proto.as_slice().contains(&protocol))
+            && (filter.proto.is_empty() || filter.proto.as_slice().contains(&u16::from(protocol)))
             && !(ports && is_icmp)
             && (!icmp_id || is_icmp)
     })

@@ -2,15 +2,20 @@
 //!
 //! A reader for the few questions that are asked at a start (where is this member, where does this
 //! function take its packet, which functions take one, what are this enum's constants), which a
-//! general library answers only after building the whole type graph: hundreds of milliseconds and tens of megabytes for a Debian kernel, against the
-//! two passes over the bytes made here. Format: Documentation/bpf/btf.rst.
+//! general library answers only after building the whole type graph: hundreds of milliseconds and
+//! tens of megabytes for a Debian kernel, against the two passes over the bytes made here. Format:
+//! Documentation/bpf/btf.rst.
 //!
 //! **Invariant:** any bytes give an answer or an error, never a panic; no chain of types is
 //! followed without a bound.
 
-use std::collections::HashMap;
+mod function;
+mod member;
 
-use skbtrace_common::hooks::Arg;
+pub use function::{PacketArgument, Taker};
+pub use member::Place;
+
+use std::collections::HashMap;
 
 /// Why bytes are not BTF.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -64,10 +69,6 @@ const ENUM64: u32 = 19;
 
 /// Longest chain of typedefs and qualifiers that is followed.
 const DEPTH: usize = 32;
-/// Most anonymous structs and unions that are entered for one member (`sk_buff` has a dozen).
-const BUDGET: usize = 512;
-/// Most arguments of a function that are looked at.
-const ARGUMENTS: u32 = 16;
 /// Longest name that is read, bytes: the kernel's own bound (`KSYM_NAME_LEN`, since 5.16; 128
 /// before).
 const NAME: usize = 512;
@@ -88,47 +89,6 @@ pub struct Btf<'b> {
     /// base's string wherever there is one.
     names: HashMap<u32, String>,
     base: Option<&'b Btf<'b>>,
-}
-
-/// Where a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Offset from the start of the outermost structure, bits.
-    pub bit: u32,
-    /// Width of a bitfield, bits; 0 when it is none.
-    pub bits: u32,
-    /// Its type.
-    pub type_id: u32,
-}
-
-/// How a function takes a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PacketArgument {
-    /// Position, from 1.
-    pub position: u8,
-    /// `struct sk_buff **`.
-    pub is_pointer: bool,
-}
-
-/// A function that takes a `struct sk_buff *`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taker<'a> {
-    /// Its name.
-    pub name: &'a [u8],
-    /// Position of the first such argument, from 1; `None` where that is not the number of the
-    /// register it comes in, since a structure or a number of 16 bytes stands before it.
-    pub position: Option<u8>,
-}
-
-impl PacketArgument {
-    /// As the catalogue writes it.
-    pub fn arg(self) -> Arg {
-        if self.is_pointer {
-            Arg::SkbPtr(self.position)
-        } else {
-            Arg::Skb(self.position)
-        }
-    }
 }
 
 struct Type {
@@ -186,111 +146,9 @@ impl<'b> Btf<'b> {
         Ok(btf)
     }
 
-    /// Offset of a member, entering anonymous structs and unions; `path` may go through members
-    /// that are structures themselves, joined by dots.
-    pub fn member(&self, structure: &str, path: &str) -> Option<Place> {
-        let mut id = self.structure(structure)?;
-        let mut place = Place {
-            bit: 0,
-            bits: 0,
-            type_id: id,
-        };
-        for name in path.split('.') {
-            let mut budget = BUDGET;
-            let inner = self.member_of(self.strip(id)?, name, &mut budget)?;
-            place = Place {
-                bit: place.bit.checked_add(inner.bit)?,
-                ..inner
-            };
-            id = inner.type_id;
-        }
-        Some(place)
-    }
-
-    /// Size of a type, bytes.
-    pub fn size(&self, id: u32) -> Option<u32> {
-        let id = self.strip(id)?;
-        let t = self.get(id)?;
-        match t.kind {
-            INT | STRUCT | UNION | ENUM | ENUM64 | FLOAT => Some(t.value),
-            PTR => Some(8),
-            _ => None,
-        }
-    }
-
     /// Whether a structure that was asked for is described.
     pub fn describes_structure(&self, name: &str) -> bool {
         self.structure(name).is_some()
-    }
-
-    /// Where a function takes its packet; `None` when it takes none or is not described.
-    pub fn packet_argument(&self, function: &str) -> Option<PacketArgument> {
-        let function = self.get(self.function(function)?)?;
-        let prototype = self.get(function.value)?;
-        if prototype.kind != FUNC_PROTO {
-            return None;
-        }
-        (0..prototype.len.min(8)).find_map(|n| {
-            let at = prototype.at + 12 + n as usize * 8;
-            let pointer =
-                self.get(self.strip(word(self.source(function.value)?, at + 4).ok()?)?)?;
-            if pointer.kind != PTR {
-                return None;
-            }
-            let position = u8::try_from(n + 1).ok()?;
-            let target = self.get(self.strip(pointer.value)?)?;
-            if self.is_packet(&target) {
-                return Some(PacketArgument {
-                    position,
-                    is_pointer: false,
-                });
-            }
-            if target.kind == PTR {
-                let inner = self.get(self.strip(target.value)?)?;
-                if self.is_packet(&inner) {
-                    return Some(PacketArgument {
-                        position,
-                        is_pointer: true,
-                    });
-                }
-            }
-            None
-        })
-    }
-
-    /// The functions that this very section describes and that take a packet.
-    pub fn takers(&self) -> impl Iterator<Item = Taker<'_>> {
-        let end = self.end_id();
-        (self.first_id..end).filter_map(|id| {
-            let function = self.get(id).filter(|function| function.kind == FUNC)?;
-            let prototype = self.get(function.value)?;
-            if prototype.kind != FUNC_PROTO {
-                return None;
-            }
-            let source = self.source(function.value)?;
-            let mut in_registers = true;
-            for n in 0..prototype.len.min(ARGUMENTS) {
-                let at = prototype.at + 12 + n as usize * 8;
-                // Arguments that are not named by a type follow: there are no more.
-                let argument = self.strip(word(source, at + 4).ok()?)?;
-                let target = self.get(argument)?;
-                if target.kind == PTR
-                    && let Some(target) = self.strip(target.value).and_then(|id| self.get(id))
-                    && self.is_packet(&target)
-                {
-                    return Some(Taker {
-                        name: self.name(function.name)?,
-                        position: u8::try_from(n + 1).ok().filter(|_| in_registers),
-                    });
-                }
-                in_registers &= match target.kind {
-                    STRUCT | UNION => false,
-                    INT => target.value <= 8,
-                    _ => true,
-                };
-            }
-            None
-        })
     }
 
     /// Id of a function that was asked for.
@@ -304,13 +162,6 @@ impl<'b> Btf<'b> {
     /// Id of a function that was asked for and that this very section describes.
     pub fn own_function(&self, name: &str) -> Option<u32> {
         self.functions.get(name).copied()
-    }
-
-    /// How many arguments a function takes, by its id.
-    pub fn arguments(&self, function: u32) -> Option<u8> {
-        let prototype = self.get(self.get(function)?.value)?;
-        (prototype.kind == FUNC_PROTO).then_some(())?;
-        u8::try_from(prototype.len).ok()
     }
 
     /// Id of a structure that was asked for.
@@ -349,11 +200,6 @@ impl<'b> Btf<'b> {
             .get(name)
             .copied()
             .or_else(|| self.base?.enumeration(name))
-    }
-
-    fn is_packet(&self, t: &Type) -> bool {
-        // A module may know it by its announcement alone.
-        matches!(t.kind, STRUCT | FWD) && self.name(t.name) == Some(b"sk_buff")
     }
 
     fn structure(&self, name: &str) -> Option<u32> {
@@ -477,41 +323,6 @@ impl<'b> Btf<'b> {
         }
         None
     }
-
-    /// `budget` bounds the structures entered: damaged types may contain each other.
-    fn member_of(&self, id: u32, name: &str, budget: &mut usize) -> Option<Place> {
-        let t = self.get(id)?;
-        *budget = budget.checked_sub(1)?;
-        if !matches!(t.kind, STRUCT | UNION) {
-            return None;
-        }
-        let source = self.source(id)?;
-        for n in 0..t.len as usize {
-            let at = t.at + 12 + n * 12;
-            let member_name = word(source, at).ok()?;
-            let type_id = word(source, at + 4).ok()?;
-            let offset = word(source, at + 8).ok()?;
-            let (bit, bits) = if t.flag {
-                (offset & 0x00ff_ffff, offset >> 24)
-            } else {
-                (offset, 0)
-            };
-            if member_name != 0 {
-                if self.name(member_name) == Some(name.as_bytes()) {
-                    return Some(Place { bit, bits, type_id });
-                }
-            } else if let Some(inner) = self
-                .strip(type_id)
-                .and_then(|id| self.member_of(id, name, budget))
-            {
-                return Some(Place {
-                    bit: bit.checked_add(inner.bit)?,
-                    ..inner
-                });
-            }
-        }
-        None
-    }
 }
 
 fn byte(bytes: &[u8], at: usize) -> Result<u8, BtfError> {
@@ -527,6 +338,7 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     Ok(u32::from_le_bytes(four))
 }
 
+mod hook_functions;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]

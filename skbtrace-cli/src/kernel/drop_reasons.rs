@@ -83,6 +83,12 @@ impl DropReasons {
         self.names.get(&number).map(String::as_str)
     }
 
+    /// A reason's number.
+    pub fn number(&self, name: &str) -> Option<u32> {
+        let mut names = self.names.iter();
+        names.find_map(|(number, own)| (own == name).then_some(*number))
+    }
+
     /// Name of the subsystem that a reason is of, like `OPENVSWITCH`; none for the kernel's own.
     pub fn subsystem(&self, number: u32) -> Option<&str> {
         self.subsystems.get(&subsystem(number)).map(String::as_str)

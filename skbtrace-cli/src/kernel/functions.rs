@@ -8,22 +8,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs,
     path::Path,
 };
 
 use regex::Regex;
 
 use super::{
-    btf::{Btf, Taker},
-    layout::{LayoutError, VMLINUX},
+    btf::Taker,
+    layout::LayoutError,
+    sections::{KERNEL, Sections},
     symbols,
 };
 
-/// Where the kernel and each module with BTF have a file of that name.
-const SECTIONS: &str = "/sys/kernel/btf";
-/// What the kernel itself is called there.
-pub const KERNEL: &str = "vmlinux";
 /// Arguments that come in registers for certain (x86-64 has six; the sixth is not read).
 const REGISTERS: u8 = 5;
 
@@ -112,25 +108,12 @@ impl Choice<'_> {
 impl Functions {
     /// Looks for functions in the running kernel, whose own BTF may be given as a file.
     pub fn read(file: Option<&Path>, choice: Choice<'_>) -> Result<Self, LayoutError> {
-        let path = file.unwrap_or(Path::new(VMLINUX));
-        let bytes = fs::read(path).map_err(|source| LayoutError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        // Modules' BTF continues the running kernel's and no other.
-        let use_modules = file.is_none() || fs::read(VMLINUX).is_ok_and(|own| own == bytes);
-        let base = Btf::parse(bytes, None, &[]).map_err(|source| LayoutError::Damaged {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut sections = BTreeMap::from([(None, describe(base.takers()))]);
-        let modules = if use_modules { modules() } else { Vec::new() };
+        let btf = Sections::read(file, &[])?;
+        let mut sections = BTreeMap::from([(None, describe(btf.kernel.takers()))]);
+        let modules = btf.modules();
         for module in &modules {
-            // One that is unloaded meanwhile, or whose BTF cannot be read, only lacks its functions.
-            let Ok(bytes) = fs::read(Path::new(SECTIONS).join(module)) else {
-                continue;
-            };
-            if let Ok(btf) = Btf::parse(bytes, Some(&base), &[]) {
+            // One that is unloaded meanwhile only lacks its functions.
+            if let Some(btf) = btf.module(module, &[]) {
                 sections.insert(Some(module.clone()), describe(btf.takers()));
             }
         }
@@ -278,17 +261,6 @@ fn describe<'a>(takers: impl Iterator<Item = Taker<'a>>) -> Described {
             .or_insert(position);
     }
     described
-}
-
-/// The loaded modules that have BTF.
-fn modules() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(SECTIONS) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name != KERNEL)
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,11 +19,9 @@ use skbtrace_common::{
 use super::{
     btf::{Btf, BtfError, PacketArgument},
     drop_reasons::{self, DropReasons},
+    sections::{self, Sections, VMLINUX},
 };
 
-/// The kernel's own BTF.
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-const MODULES: &str = "/sys/kernel/btf";
 /// A structure of kernel/bpf/btf.c that there is since 5.11 where modules carry BTF: tells so even
 /// while none is loaded.
 const MODULE_BTF: &str = "btf_module";
@@ -94,20 +92,20 @@ pub enum LayoutError {
     )]
     NoBtf(io::Error),
     /// A file could not be read.
-    #[error("{}: {source}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
+    #[error("{}: {reason}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A file is no BTF.
-    #[error("{}: {source}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
+    #[error("{}: {reason}; --btf wants a file of raw BTF, as {VMLINUX} is", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: BtfError,
+        reason: BtfError,
     },
     /// A field without which nothing works.
     #[error(
@@ -138,23 +136,11 @@ impl Types {
 
     /// As [`Types::read`], with the names of drop reasons when they are wanted.
     pub fn read_with(file: Option<&Path>, with_reasons: bool) -> Result<Self, LayoutError> {
-        let path = file.unwrap_or(Path::new(VMLINUX));
-        let bytes = fs::read(path).map_err(|source| match file {
-            None => LayoutError::NoBtf(source),
-            Some(path) => LayoutError::Unreadable {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
-        // Modules' BTF continues the running kernel's and no other.
-        let use_modules = file.is_none() || fs::read(VMLINUX).is_ok_and(|own| own == bytes);
         let wanted = wanted_names(with_reasons);
-        let base = Btf::parse(bytes, None, &wanted).map_err(|source| LayoutError::Damaged {
-            path: path.to_owned(),
-            source,
-        })?;
+        let sections = Sections::read(file, &wanted)?;
+        let base = &sections.kernel;
 
-        let has_module_btf = has_module_btf() || base.describes_structure(MODULE_BTF);
+        let has_module_btf = !sections::loaded().is_empty() || base.describes_structure(MODULE_BTF);
         let mut types = Self {
             layout: Layout::UNKNOWN,
             arguments: HashMap::new(),
@@ -175,23 +161,18 @@ impl Types {
             modules: BTreeSet::new(),
             drop_reasons: DropReasons::default(),
         };
-        types.take(&base, None);
-        if use_modules {
-            for module in wanted_modules(with_reasons) {
-                // A module that is not loaded, or whose BTF cannot be read, only lacks its rows.
-                let Ok(bytes) = fs::read(Path::new(MODULES).join(module)) else {
-                    continue;
-                };
-                if let Ok(btf) = Btf::parse(bytes, Some(&base), &wanted) {
-                    types.take(&btf, Some(module));
-                    types.modules.insert(module.to_owned());
-                }
+        types.take(base, None);
+        for module in wanted_modules(with_reasons) {
+            // A module without a section only lacks its rows.
+            if let Some(btf) = sections.module(module, &wanted) {
+                types.take(&btf, Some(module));
+                types.modules.insert(module.to_owned());
             }
         }
         if types.is_old() {
             types.fall_back();
         }
-        types.check(&base, path)?;
+        types.check(base, file.unwrap_or(Path::new(VMLINUX)))?;
         Ok(types)
     }
 
@@ -386,17 +367,16 @@ fn wanted_modules(with_reasons: bool) -> BTreeSet<&'static str> {
     of_fields.chain(of_hooks).chain(of_reasons).collect()
 }
 
-fn has_module_btf() -> bool {
-    fs::read_dir(MODULES).is_ok_and(|entries| {
-        entries
-            .filter_map(Result::ok)
-            .any(|entry| entry.file_name() != "vmlinux")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_told_once() {
+        let error = Types::read(Some(Path::new("/nonexistent"))).expect_err("no such file");
+        let text = format!("{:#}", anyhow::Error::new(error));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+    }
 
     fn types(described: &[(&str, u8, bool)], has_module_btf: bool) -> Types {
         Types {
@@ -479,7 +459,8 @@ mod tests {
     #[test]
     fn a_tracepoint_is_not_taken_for_a_function() {
         let types = types(&[("qdisc_drop", 1, false)], true);
-        assert_eq!(sites(&types, "qdisc_drop"), [("qdisc_drop", Arg::Skb(4))]);
+        let sites = sites(&types, "qdisc_drop");
+        assert_eq!(sites[0], ("qdisc_drop", Arg::Skb(4)));
     }
 
     #[test]

@@ -14,6 +14,8 @@
 //! | translation                   | `nat:DST,func=…,verdict=…,was=…`; as it is now is in PKT_INFO |
 //! | what it changed               | `SRC`, `DST`, `ID` (of ICMP), `SRC\|DST`, `NONE`; with `?` where it cannot be told: `SRC\|?`, `?` |
 
+use skbtrace_common::proto;
+
 use super::{
     digits::{self, decimal},
     packet,
@@ -102,10 +104,6 @@ fn joined<'a>(words: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
 }
 
 fn tuple(tuple: &Tuple, out: &mut Vec<u8>) {
-    /// IP protocol numbers (include/uapi/linux/in.h).
-    const TCP: u8 = 6;
-    const UDP: u8 = 17;
-    const ICMP6: u8 = 58;
     let other = |out: &mut Vec<u8>| {
         out.extend_from_slice(b"IP_");
         decimal(u64::from(tuple.protocol), out);
@@ -114,15 +112,15 @@ fn tuple(tuple: &Tuple, out: &mut Vec<u8>) {
     match tuple.identity {
         Identity::Ports(ports) => {
             match tuple.protocol {
-                UDP => out.extend_from_slice(b"U:"),
-                TCP => out.extend_from_slice(b"T:"),
+                proto::UDP => out.extend_from_slice(b"U:"),
+                proto::TCP => out.extend_from_slice(b"T:"),
                 _ => other(out),
             }
             packet::endpoints(tuple.src, tuple.dst, ports, out);
         }
         Identity::Icmp { kind, code, id } => {
             let message = Icmp {
-                v6: tuple.protocol == ICMP6,
+                v6: tuple.protocol == proto::ICMP6,
                 kind,
                 code,
                 echo: None,

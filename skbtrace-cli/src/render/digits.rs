@@ -80,6 +80,17 @@ pub fn decimal(number: u64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a time given in nanoseconds, in milliseconds to the microsecond: `1.204ms`.
+pub fn milliseconds(nanoseconds: u64, out: &mut Vec<u8>) {
+    let micros = nanoseconds / 1000;
+    decimal(micros / 1000, out);
+    out.push(b'.');
+    // Of six digits the last three.
+    let rest = six((micros % 1000) as u32);
+    out.extend_from_slice(rest.get(3..).unwrap_or_default());
+    out.extend_from_slice(b"ms");
+}
+
 fn long_decimal(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();

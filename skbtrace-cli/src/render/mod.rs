@@ -11,12 +11,15 @@ mod cell;
 mod clock;
 mod conntrack;
 mod digits;
+mod neighbour;
 mod packet;
+mod sock;
 mod stack;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod tunnel;
 
 pub use clock::{TimeFormat, local_utc_offset};
 pub use table::{Table, TableOptions};

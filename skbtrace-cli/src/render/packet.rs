@@ -176,7 +176,8 @@ pub fn endpoints(src: Option<IpAddr>, dst: Option<IpAddr>, ports: Ports, out: &m
     endpoint(dst, ports.dst, out);
 }
 
-fn endpoint(ip: Option<IpAddr>, port: u16, out: &mut Vec<u8>) {
+/// Appends an address with its port.
+pub fn endpoint(ip: Option<IpAddr>, port: u16, out: &mut Vec<u8>) {
     if let Some(IpAddr::V6(_)) = ip {
         out.push(b'[');
         address(ip, out);

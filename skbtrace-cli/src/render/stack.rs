@@ -27,8 +27,9 @@ pub fn push_place(place: CodePlace<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the lines of a stack.
+/// Appends the lines of a stack, from the traced function on.
 pub fn push(frames: &[u64], names: &dyn Names, out: &mut Vec<u8>) {
+    let frames = frames.get(own(frames, names)..).unwrap_or(frames);
     if frames.is_empty() {
         out.extend_from_slice(INDENT);
         out.extend_from_slice(b"?\n");
@@ -41,6 +42,16 @@ pub fn push(frames: &[u64], names: &dyn Names, out: &mut Vec<u8>) {
         }
         out.push(b'\n');
     }
+}
+
+/// How many frames are this tracer's: innermost, its program and the trampolines that called it, of
+/// which not all have names.
+fn own(frames: &[u64], names: &dyn Names) -> usize {
+    let symbols = frames.iter().map(|&address| names.symbol(address));
+    let is_bpf = |symbol: Symbol<'_>| symbol.module == Some("bpf");
+    let nameless_or_own = symbols.take_while(|symbol| symbol.is_none_or(is_bpf));
+    let last = (1..).zip(nameless_or_own).filter(|(_, s)| s.is_some());
+    last.last().map_or(0, |(count, _)| count)
 }
 
 fn push_symbol(symbol: Symbol<'_>, before_module: &[u8], out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@
 //! | hop                                  | `br_handle_frame`                |
 //! | copy, by the bridge or by others     | `deliver_clone->ffff949a8d639400`, `skb_clone->…` |
 //! | copy that failed                     | `deliver_clone->nil`             |
+//! | out of a queue, and the time in it   | `qdisc_dequeue,wait=1.204ms`     |
 //! | verdict: family, table, chain        | `2.nat.PREROUTING.ACCEPT`        |
 //! | verdicts                             | `DROP`, `ACCEPT`, `STOLEN`, `REPEAT`, `STOP` |
 //! | dropped with an error                | `DROP(EPERM)`, `DROP(77)`        |
@@ -17,9 +18,13 @@
 //! | kernel without reasons: told by the place, or not known | `DROP(netfilter)@…`, `DROP(?)@…` |
 //! | family, table or chain not known; name cut | `?`; `averylongname…~`      |
 //! | a hook as a whole: its family twice  | `2.ipv4.PREROUTING.DROP(EPERM)`  |
+//! | and which of its functions decided   | `2.ipv4.INPUT.DROP(EPERM),by=nft_do_chain_ipv4` |
+//! | a packet's neighbour                 | `neigh_resolve_output,state=…`: `neighbour.rs` |
 //! | connection tracking, translation     | `ct:…`, `nat:…`: `conntrack.rs`  |
+//! | into or out of a tunnel              | `vxlan_rcv,vni=100,inner=…`: `tunnel.rs` |
+//! | function that works for a socket     | `udp_queue_rcv_skb,sock=…`: `sock.rs` |
 
-use super::{cell::escaped, conntrack, digits, packet, stack};
+use super::{cell::escaped, conntrack, digits, neighbour, packet, sock, stack, tunnel};
 use crate::{
     decode::errno_name,
     event::{Action, Chain, DropReason, Name, Verdict},
@@ -38,6 +43,22 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
                 escaped(function.as_bytes(), out)
             });
         }
+        Action::Neighbour {
+            function,
+            ref neighbour,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            neighbour::push(neighbour, out);
+        }
+        Action::Dequeued { function, wait_ns } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            out.extend_from_slice(b",wait=");
+            digits::milliseconds(wait_ns, out);
+        }
         Action::Clone { function, new, .. } => painted(CLONE, color, out, |out| {
             escaped(function.as_bytes(), out);
             out.extend_from_slice(b"->");
@@ -51,6 +72,7 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             table,
             chain,
             verdict,
+            decider,
             ..
         } => {
             match pf {
@@ -70,6 +92,10 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             }
             out.push(b'.');
             painted_verdict(verdict, color, out);
+            if let Some(decider) = decider {
+                out.extend_from_slice(b",by=");
+                escaped(decider.as_bytes(), out);
+            }
         }
         Action::Conntrack {
             function,
@@ -94,6 +120,33 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
             function_and_verdict(function, verdict, color, out);
             out.extend_from_slice(b",was=");
             packet::push(before, out);
+        }
+        Action::Socket {
+            function,
+            ref sock,
+            full,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            if let Some(sock) = sock {
+                sock::push(sock, out);
+            }
+            if full {
+                out.push(b',');
+                painted(DROP, color, out, |out| {
+                    out.extend_from_slice(b"receive_queue_full")
+                });
+            }
+        }
+        Action::Tunnel {
+            function,
+            tunnel: ref inside,
+        } => {
+            painted(FUNCTION, color, out, |out| {
+                escaped(function.as_bytes(), out)
+            });
+            tunnel::push(inside, out);
         }
         Action::Drop {
             function,
@@ -210,3 +263,6 @@ fn error(errno: Option<u16>, out: &mut Vec<u8>) {
     }
     out.push(b')');
 }
+
+#[cfg(test)]
+mod tests;

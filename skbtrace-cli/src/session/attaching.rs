@@ -9,7 +9,7 @@ use skbtrace_common::{
         COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_CALL_STACK,
         WANT_COMM, WANT_DROP_STACK,
     },
-    hooks::Kind,
+    hooks::{Hook, Kind},
     layout::Layout,
 };
 
@@ -93,7 +93,11 @@ impl Engine {
         // A fentry program may interrupt another; the perf transport has one place for each CPU to
         // put a record together.
         let nesting = transport != Transport::Perf;
-        let attacher = Attacher::new(&mut loaded, &types, choice(settings), wanted.len(), nesting);
+        let entries = wanted
+            .iter()
+            .filter(|hook| hook.hook.kind != Kind::HookFunction);
+        let count = entries.count();
+        let attacher = Attacher::new(&mut loaded, &types, choice(settings), count, nesting);
         drop(types);
         let flag = stop.flag();
         let attached = attacher.attach(&wanted, &flag);
@@ -176,6 +180,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());
     option(HAS_DROP_REASONS, !types.drop_reasons.is_empty());
+    config.queue_drop = types.drop_reasons.number("QDISC_DROP").unwrap_or(u32::MAX);
     config.cast_type = types.cast.map_or(0, |cast| cast.structure);
     config.follow_mask = settings.follow.map_or(0, |packets| packets.get() / 4 - 1);
     option(WANT_DROP_STACK, settings.drop_stack);
@@ -231,17 +236,26 @@ fn report(attached: &Attached, wanted: &[Wanted], left_out: &[LeftOut], settings
     }
     for hooked in silent {
         tell!(
-            "skbtrace: attached {} by {} (to follow packets)",
+            "skbtrace: attached {} by {}{}",
             hooked.site.symbol,
-            hooked.by
+            hooked.by,
+            purpose(hooked.hook)
         );
     }
     for (skip, silent) in skipped {
-        let why = if silent { " (to follow packets)" } else { "" };
+        let why = if silent { purpose(skip.hook) } else { "" };
         tell!("skbtrace: skipped {}{why}: {}", skip.hook.name, skip.reason);
     }
     for LeftOut { name, reason } in left_out {
         tell!("skbtrace: skipped {name}: {reason}");
+    }
+}
+
+/// What a hook without events of its own is for.
+fn purpose(hook: &Hook) -> &'static str {
+    match hook.kind {
+        Kind::HookFunction => " (to tell who decided)",
+        _ => " (to follow packets)",
     }
 }
 

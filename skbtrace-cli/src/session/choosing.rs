@@ -6,10 +6,14 @@
 //!
 //! **Invariant:** no function has two rows that both report each of its calls.
 
+mod deciders;
+
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use skbtrace_common::hooks::{Arg, HOOKS, Hook, Kind, Layer3, Layer4, Site, Stage};
+use skbtrace_common::hooks::{
+    Arg, HOOKS, Hook, Kind, Layer3, Layer4, NEIGH, SOCKET, Site, Stage, TUNNEL,
+};
 
 use crate::{
     attach::Wanted,
@@ -33,10 +37,11 @@ pub struct Chosen {
 /// `--all` every function that takes a packet.
 pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
     let functions = match &settings.all {
-        Some(all) => find(settings, all)?,
+        Some(all) => find(settings, all, types)?,
         None => Functions::default(),
     };
-    let chosen = join(settings, types, functions);
+    let mut chosen = join(settings, types, functions);
+    deciders::add(settings, &mut chosen.wanted)?;
     if settings.all.is_some() && chosen.wanted.iter().all(|hook| hook.silent) {
         bail!(
             "--all: no function that takes a packet is left by --module, --func and the filters; \
@@ -47,13 +52,15 @@ pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
 }
 
 /// What this kernel has.
-fn find(settings: &Settings, all: &All) -> Result<Functions> {
+fn find(settings: &Settings, all: &All, types: &Types) -> Result<Functions> {
     let choice = functions::Choice {
         modules: &all.modules,
         only: settings.only.as_ref(),
     };
     let functions = Functions::read(settings.btf.as_deref(), choice)?;
-    if !functions.has_modules {
+    // A kernel that describes its modules may just have none loaded.
+    let describes_modules = types.has_module_btf && settings.btf.is_none();
+    if !functions.has_modules && !describes_modules {
         tell!(
             "skbtrace: there is no description (BTF) of modules' functions: of these, --all takes \
              what the catalogue has"
@@ -78,7 +85,7 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
             && (hook.follows || (begins && hook.begins && settings.can_match(hook)));
         (wants || needed).then(|| Wanted {
             row,
-            hook,
+            hook: as_asked_for(hook, settings),
             sites: types.sites(hook.sites),
             silent: !wants,
             by_address: false,
@@ -102,6 +109,24 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
         wanted,
         left_out: functions.left_out,
     }
+}
+
+/// A row, which reports no more than a packet's passing where the set that would tell more of it is
+/// not chosen.
+fn as_asked_for(hook: &'static Hook, settings: &Settings) -> &'static Hook {
+    let telling = match hook.kind {
+        Kind::Neighbour => NEIGH,
+        Kind::Socket => SOCKET,
+        Kind::Tunnel => TUNNEL,
+        _ => return hook,
+    };
+    if settings.sets & telling != 0 {
+        return hook;
+    }
+    Box::leak(Box::new(Hook {
+        kind: Kind::Hop,
+        ..*hook
+    }))
 }
 
 /// Which of the functions the catalogue's rows stand for, by row: of several sites that this kernel
@@ -220,6 +245,19 @@ mod tests {
             panic!("one row");
         };
         assert!(row.hook.kind == Kind::Free && !row.silent);
+    }
+
+    #[test]
+    fn what_a_set_tells_more_of_is_told_only_with_it() {
+        let kind = |line: &str, name| named(&rows(line, &[]), name)[0].hook.kind;
+        assert_eq!(kind("--route", "ip_send_skb"), Kind::Hop);
+        assert_eq!(kind("--route --socket", "ip_send_skb"), Kind::Socket);
+        assert_eq!(kind("--all --iptable", "ip_send_skb"), Kind::Hop);
+        assert_eq!(kind("--all", "neigh_resolve_output"), Kind::Hop);
+        assert_eq!(
+            kind("--all --neigh", "neigh_resolve_output"),
+            Kind::Neighbour
+        );
     }
 
     #[test]

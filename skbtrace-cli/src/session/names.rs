@@ -13,8 +13,10 @@ use skbtrace_common::{
 use super::{attaching::Engine, machine::Machine};
 use crate::{
     decode::Names,
-    event::Symbol,
-    kernel::{code::BridgeCode, drop_reasons::DropReasons, symbols::addresses::Addresses},
+    event::{Process, Symbol},
+    kernel::{
+        code::BridgeCode, drop_reasons::DropReasons, sockets::Owners, symbols::addresses::Addresses,
+    },
 };
 
 /// The names of one run.
@@ -24,6 +26,8 @@ pub struct SessionNames {
     bridge: RefCell<Bridge>,
     /// Only when it is shown.
     machine: Option<Machine>,
+    /// Only when sockets are told of.
+    owners: Option<RefCell<Owners>>,
     layout: Layout,
     addresses: Addresses,
     drop_reasons: DropReasons,
@@ -38,14 +42,19 @@ impl SessionNames {
                 hooks.resize(hooked.row + 1, "");
             }
             hooks[hooked.row] = match hooked.hook.kind {
-                Kind::Hop => hooked.site.display_name(),
+                Kind::Hop | Kind::Socket | Kind::Tunnel => hooked.site.display_name(),
                 _ => hooked.hook.name,
             };
         }
+        let tells_sockets = engine
+            .hooks
+            .iter()
+            .any(|hooked| hooked.hook.kind == Kind::Socket);
         Self {
             hooks,
             bridge: RefCell::default(),
             machine: wide.then(Machine::look),
+            owners: tells_sockets.then(|| RefCell::new(Owners::read())),
             layout: engine.layout,
             addresses: Addresses::of_kernel(),
             drop_reasons: engine.drop_reasons.clone(),
@@ -105,6 +114,10 @@ impl Names for SessionNames {
 
     fn sock_layout(&self) -> &Layout {
         &self.layout
+    }
+
+    fn socket_owner(&self, inode: u64) -> Option<Process> {
+        self.owners.as_ref()?.borrow_mut().find(inode)
     }
 
     fn symbol(&self, address: u64) -> Option<Symbol<'_>> {

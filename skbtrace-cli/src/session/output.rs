@@ -50,7 +50,9 @@ impl Output {
                     .create(true)
                     .truncate(false)
                     .open(path)
-                    .with_context(|| format!("--output {name}"))?;
+                    .with_context(|| {
+                        format!("--output {name}: give a file in a directory that can be written")
+                    })?;
                 To::File(file, name)
             }
         };

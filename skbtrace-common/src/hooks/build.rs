@@ -29,13 +29,28 @@ pub(super) const fn tracepoint(name: &'static str, arg: Arg) -> Site {
     }
 }
 
-/// A function of two packets.
+/// A function of two packets, or of a packet and its neighbour.
 pub(super) const fn with_other(symbol: &'static str, arg: Arg, other: u8) -> Site {
     Site {
         table: other,
         ..at(symbol, arg)
     }
 }
+
+/// A row of `--socket`: a hop at the function of the same name, with the socket that it works for, at
+/// a position, or at 0 the packet's own.
+macro_rules! of_socket {
+    ($name:literal, $stage:expr, $arg:expr, $socket:expr) => {
+        $crate::hooks::build::hop(
+            $name,
+            $stage,
+            &[$crate::hooks::build::with_other($name, $arg, $socket)],
+        )
+        .kind($crate::hooks::Kind::Socket)
+        .sets($crate::hooks::SOCKET)
+    };
+}
+pub(super) use of_socket;
 
 /// A function of netfilter, with the positions of hook state and table, or 0.
 pub(super) const fn table(symbol: &'static str, arg: Arg, state: u8, table: u8) -> Site {

@@ -10,6 +10,7 @@ mod input;
 mod ipvs;
 mod life;
 mod output;
+mod qdisc;
 mod tables;
 mod tc;
 mod transport;
@@ -19,13 +20,14 @@ mod xfrm;
 use super::Hook;
 
 /// One list for each area.
-const AREAS: [&[Hook]; 12] = [
+const AREAS: [&[Hook]; 13] = [
     output::ROWS,
     tables::ROWS,
     conntrack::ROWS,
     ipvs::ROWS,
     xfrm::ROWS,
     tc::ROWS,
+    qdisc::ROWS,
     device::ROWS,
     tunnel::ROWS,
     bridge::ROWS,

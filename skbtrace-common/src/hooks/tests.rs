@@ -104,10 +104,18 @@ fn a_kind_has_what_it_reports() {
                     assert_ne!(kind, TableKind::None, "{name}");
                 }
                 Kind::Morph | Kind::Merge => assert!(other, "{name}: no other packet"),
+                Kind::Neighbour => assert!(other, "{name}: no neighbour"),
+                // Where there is none, the packet knows it.
+                Kind::Socket => assert_eq!(hook.sets & SOCKET, SOCKET, "{name}: not of its set"),
+                Kind::Tunnel => assert_eq!(hook.sets & TUNNEL, TUNNEL, "{name}: not of its set"),
                 _ => assert!(!other, "{name}: a table and no verdict"),
             }
             assert!(
-                !site.tracepoint || matches!(hook.kind, Kind::Hop | Kind::Drop),
+                !site.tracepoint
+                    || matches!(
+                        hook.kind,
+                        Kind::Hop | Kind::Drop | Kind::QueueDrop | Kind::Socket
+                    ),
                 "{name}: a tracepoint does not return"
             );
         }

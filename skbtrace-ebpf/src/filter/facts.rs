@@ -2,9 +2,12 @@
 
 use core::mem::{MaybeUninit, offset_of};
 
-use skbtrace_common::config::{
-    DPORT, DST, HOST, ICMPID, MAX_VALUES, NO_V4, NO_V6, PORT, PROTO, SPORT, SRC, TRANSPORT,
-    USE_CAST,
+use skbtrace_common::{
+    config::{
+        DPORT, DST, HOST, ICMPID, MAX_VALUES, NO_V4, NO_V6, PORT, PROTO, SPORT, SRC, TRANSPORT,
+        USE_CAST,
+    },
+    proto::{ICMP, ICMP6, NO_NEXT, SCTP, TCP, UDP, UDPLITE},
 };
 
 use crate::{
@@ -17,12 +20,6 @@ use crate::{
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const SCTP: u8 = 132;
-const UDPLITE: u8 = 136;
 
 /// What the filter looks at, found in one of several places and then compared in one.
 struct Facts {
@@ -238,8 +235,7 @@ impl Facts {
                 }
                 _ => break,
             };
-            // 59 is "no next header".
-            self.protocol = read::<u8>(at).unwrap_or(59);
+            self.protocol = read::<u8>(at).unwrap_or(NO_NEXT);
             self.transport = at + length;
             if !self.whole {
                 break;
@@ -380,7 +376,7 @@ impl Facts {
             let echo = match self.protocol {
                 // Echo reply and request, timestamp request and reply (RFC 792).
                 ICMP => matches!(kind, 0 | 8 | 13 | 14),
-                ICMPV6 => matches!(kind, 128 | 129),
+                ICMP6 => matches!(kind, 128 | 129),
                 _ => false,
             };
             return self.whole && echo && holds!(icmpid, u16::from_be(third));

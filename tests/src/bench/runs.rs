@@ -96,16 +96,7 @@ pub fn quiet(hooks: Hooks) -> Result<Found> {
             detached,
         )
         .limit(limits.detached),
-        like(
-            Figure::new(
-                format!("{what}: memory without the buffer"),
-                Unit::Megabytes,
-                memory.own_mb(),
-            )
-            .limit(MEMORY_MB)
-            .remark(memory_of(memory)),
-            Compared::Memory,
-        ),
+        like(memory_of(what, memory), Compared::Memory),
         like(
             Figure::new(
                 format!("{what}: CPU when idle"),
@@ -137,13 +128,19 @@ fn cpu_of(stop: Usage) -> String {
     format!("CPU {}", text(stop.cpu))
 }
 
-fn memory_of(memory: Memory) -> String {
-    format!(
+fn memory_of(what: &str, memory: Memory) -> Figure {
+    Figure::new(
+        format!("{what}: memory without the buffer"),
+        Unit::Megabytes,
+        memory.own_mb(),
+    )
+    .limit(MEMORY_MB)
+    .remark(format!(
         "{:.1} MB anonymous, {:.1} MB of the program file; buffer {:.1} MB as mapped (twice)",
         megabytes(memory.anonymous),
         megabytes(memory.file),
         megabytes(memory.buffer)
-    )
+    ))
 }
 
 /// [`BURST`] packets at full speed, all of them matching, with the default buffer.
@@ -171,13 +168,7 @@ pub fn burst(load: &Load, hooks: Hooks) -> Result<Found> {
             silent,
         )
         .limit(0.0),
-        Figure::new(
-            format!("{what}: memory without the buffer"),
-            Unit::Megabytes,
-            memory.own_mb(),
-        )
-        .limit(MEMORY_MB)
-        .remark(memory_of(memory)),
+        memory_of(&what, memory),
     ]))
 }
 

@@ -49,6 +49,21 @@ pub struct Dropped<'a> {
     pub offset: u64,
 }
 
+/// A socket that a function works for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sock<'a> {
+    /// Its own end, and behind `->` the other one if it is connected.
+    pub name: &'a str,
+    /// Number and name of the process that has it.
+    pub process: &'a str,
+    /// Memory of received packets, bytes; none when unknown.
+    pub used: Option<u32>,
+    /// Memory of packets that wait for the process, bytes; none when unknown.
+    pub backlog: Option<u32>,
+    /// There is no room for the packet.
+    pub is_full: bool,
+}
+
 /// A connection as connection tracking sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection<'a> {
@@ -114,6 +129,18 @@ impl Row {
         })
     }
 
+    /// The socket, if this row tells one.
+    pub fn sock(&self) -> Option<Sock<'_>> {
+        let (used, _) = self.value("rcvbuf=")?.split_once('/').unwrap_or_default();
+        Some(Sock {
+            name: self.value("sock=")?,
+            process: self.value("pid=")?,
+            used: used.parse().ok(),
+            backlog: self.value("backlog=")?.parse().ok(),
+            is_full: self.what.ends_with(",receive_queue_full"),
+        })
+    }
+
     /// The field that begins with `name`.
     fn value(&self, name: &str) -> Option<&str> {
         self.what
@@ -163,6 +190,29 @@ mod tests {
             assert_eq!((dropped.reason, dropped.function), (None, "ip_rcv"));
         }
         assert_eq!(row("2.guard.in_put.DROP(EPERM)", "").dropped(), None);
+    }
+
+    #[test]
+    fn sockets() {
+        let told = row(
+            "udp_queue_rcv_skb,sock=10.0.0.2:80->10.0.0.1:4,pid=412/nc,rcvbuf=1280/2304,backlog=7",
+            "",
+        );
+        assert_eq!(told.name(), "udp_queue_rcv_skb");
+        let sock = told.sock().expect("a socket");
+        assert_eq!(
+            (sock.name, sock.process),
+            ("10.0.0.2:80->10.0.0.1:4", "412/nc")
+        );
+        assert_eq!((sock.used, sock.backlog), (Some(1280), Some(7)));
+        assert!(!sock.is_full);
+        let full = row(
+            "f,sock=unix,pid=-,rcvbuf=?,backlog=?,receive_queue_full",
+            "",
+        );
+        let sock = full.sock().expect("a socket");
+        assert!(sock.is_full && sock.used.is_none() && sock.backlog.is_none());
+        assert_eq!(row("udp_rcv", "").sock(), None);
     }
 
     #[test]

@@ -11,10 +11,9 @@ use libtest_mimic::Trial;
 
 use super::{skip, trial};
 use crate::frontend::Frontend;
-use crate::topology::node::{self, Routed, SERVER, SERVICE};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::node::{self, Routed, SERVICE};
+use crate::topology::{PORT, at};
 use crate::tracer::{Outcome, Tracer};
-use crate::traffic::exchange::Exchange;
 
 const BACKENDS: &[&str] = &["kprobe", "kprobe-multi", "fentry", "auto"];
 
@@ -89,10 +88,7 @@ fn agree(sets: &[&str]) -> Result<()> {
 
 /// Two datagrams there, one back.
 fn converse(routed: &Routed) -> Result<()> {
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )?;
+    let exchange = routed.exchange()?;
     let seen = exchange.ask(at(SERVICE, PORT)?)?;
     exchange.answer(seen, at(SERVICE, PORT)?)?;
     exchange.ask(at(SERVICE, PORT)?).map(drop)

@@ -13,7 +13,6 @@ use crate::row::Row;
 use crate::topology::node::{self, Routed, SERVER, SERVICE};
 use crate::topology::{CLIENT_PORT, PORT, at};
 use crate::tracer::{Outcome, Tracer};
-use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -69,7 +68,7 @@ fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
 fn states(frontend: Frontend) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(frontend)?;
-    let exchange = exchange(&routed)?;
+    let exchange = routed.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     let seen = exchange.ask(at(SERVICE, PORT)?)?;
     exchange.answer(seen, at(SERVICE, PORT)?)?;
@@ -117,13 +116,6 @@ fn states(frontend: Frontend) -> Result<()> {
     })())
 }
 
-fn exchange(routed: &Routed) -> Result<Exchange> {
-    Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )
-}
-
 /// A zone of one's own, as network plug-ins use them.
 fn zone() -> Result<()> {
     let routed = Routed::build()?;
@@ -167,7 +159,7 @@ fn raw_rule(routed: &Routed, wish: &str) -> Result<()> {
 }
 
 fn one_datagram(routed: &Routed) -> Result<Outcome> {
-    let exchange = exchange(routed)?;
+    let exchange = routed.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     exchange.ask(at(SERVER, PORT)?)?;
     tracer.stop()
@@ -187,7 +179,7 @@ fn invalid() -> Result<()> {
         bad_udp_checksum: true,
         ..routed.whole_frame(16)?
     };
-    let exchange = exchange(&routed)?;
+    let exchange = routed.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     frame.transmit(&routed.client, "eth0")?;
     // On the same way, so the frame has been seen by the node when this arrives.

@@ -12,7 +12,7 @@ use crate::counters;
 use crate::frontend::Frontend;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::node::{CLIENT, NODE_OUT, Routed, SERVER, SERVICE};
-use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
+use crate::topology::tunnel::{Kind, RIGHT_INNER, Tunnel};
 use crate::topology::{CLIENT_PORT, PORT, at, ip};
 use crate::traffic::{self, exchange::Exchange};
 
@@ -50,10 +50,7 @@ fn ipvs() -> Result<()> {
 }
 
 fn through_the_service(routed: &Routed, seen_as: &str) -> Result<()> {
-    let exchange = Exchange::open(
-        (&routed.client, at(CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )?;
+    let exchange = routed.exchange()?;
     let seen = exchange.ask(at(SERVICE, PORT)?)?;
     ensure!(seen.ip() == ip(seen_as)?, "the server sees {seen}");
     exchange.answer(seen, at(SERVICE, PORT)?)?;
@@ -139,10 +136,7 @@ fn router_fragments() -> Result<()> {
 fn tunnel(kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
-    let exchange = Exchange::open(
-        (left, at(LEFT_INNER, CLIENT_PORT)?),
-        (right, at(RIGHT_INNER, PORT)?),
-    )?;
+    let exchange = tunnel.exchange()?;
     let counted = || -> Result<_> {
         Ok((
             counters::sent(left, "tun0")?,

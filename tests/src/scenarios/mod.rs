@@ -9,6 +9,7 @@ mod backends;
 mod changes;
 mod command;
 mod conntrack;
+mod deciders;
 mod drops;
 mod filters;
 mod following;
@@ -17,7 +18,11 @@ mod groundwork;
 mod lifecycle;
 mod lockdown;
 mod nat;
+mod neighbours;
 mod protocols;
+mod queues;
+mod sockets;
+mod tunnel_headers;
 mod tunnels;
 
 use std::fmt;
@@ -88,7 +93,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
 fn all() -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 14] = [
+    let themes: [fn() -> Vec<Trial>; 19] = [
         changes::trials,
         article::trials,
         protocols::trials,
@@ -100,7 +105,12 @@ fn all() -> Vec<Trial> {
         following::trials,
         nat::trials,
         conntrack::trials,
+        deciders::trials,
         tunnels::trials,
+        tunnel_headers::trials,
+        queues::trials,
+        neighbours::trials,
+        sockets::trials,
         backends::trials,
         lockdown::trials,
     ];

@@ -9,7 +9,6 @@ use crate::netns::Netns;
 use crate::topology::node::{self, NODE_OUT, Routed, SERVER, SERVICE};
 use crate::topology::{CLIENT_PORT, PORT, at};
 use crate::tracer::{Outcome, Tracer};
-use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("nat_nothing_to_translate", nothing)];
@@ -24,13 +23,6 @@ pub fn trials() -> Vec<Trial> {
 /// All datagrams between the client, the Service and the server, of which each has one end here.
 const FILTER: &str = "10.72.1.2,10.72.2.2";
 const OPTIONS: &[&str] = &["--nat", "--wide", "-H", FILTER, "--proto", "udp"];
-
-fn exchange(routed: &Routed) -> Result<Exchange> {
-    Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(SERVER, PORT)?),
-    )
-}
 
 impl Outcome {
     /// Fails unless this translation was told inside `net`.
@@ -50,7 +42,7 @@ impl Outcome {
 fn destination(frontend: Frontend) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(frontend)?;
-    let exchange = exchange(&routed)?;
+    let exchange = routed.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     let seen = exchange.ask(at(SERVICE, PORT)?)?;
     exchange.answer(seen, at(SERVICE, PORT)?)?;
@@ -71,7 +63,7 @@ fn destination(frontend: Frontend) -> Result<()> {
 fn source(frontend: Frontend) -> Result<()> {
     let routed = Routed::build()?;
     routed.masquerade(frontend)?;
-    let exchange = exchange(&routed)?;
+    let exchange = routed.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     let seen = exchange.ask(at(SERVER, PORT)?)?;
     exchange.answer(seen, at(SERVER, PORT)?)?;
@@ -98,7 +90,7 @@ fn source(frontend: Frontend) -> Result<()> {
 fn nothing() -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(Frontend::first_that_works()?)?;
-    let exchange = exchange(&routed)?;
+    let exchange = routed.exchange()?;
     let options = [OPTIONS, &["--route"]].concat();
     let tracer = Tracer::start(&options)?;
     exchange.ask(at(SERVER, PORT)?)?;

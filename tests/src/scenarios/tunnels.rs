@@ -12,7 +12,6 @@ use crate::topology::link::{LEFT, RIGHT};
 use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
 use crate::topology::{CLIENT_PORT, PORT, at};
 use crate::tracer::Tracer;
-use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
     let of = |kind: Kind| trial(format!("tunnel_{}", kind.name()), move || through(kind));
@@ -24,10 +23,7 @@ const OPTIONS: &[&str] = &["--route", "--tunnel", "--wide", "-H", RIGHT_INNER];
 fn through(kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
-    let exchange = Exchange::open(
-        (left, at(LEFT_INNER, CLIENT_PORT)?),
-        (right, at(RIGHT_INNER, PORT)?),
-    )?;
+    let exchange = tunnel.exchange()?;
     let tracer = Tracer::start(OPTIONS)?;
     exchange.ask(at(RIGHT_INNER, PORT)?)?;
     let outcome = tracer.stop()?;

@@ -19,7 +19,7 @@ use crate::frame::Frame;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
 use crate::scenarios::skip;
-use crate::traffic;
+use crate::traffic::{self, exchange::Exchange};
 
 /// Address of the client pod.
 pub const CLIENT: &str = "10.72.1.2";
@@ -63,6 +63,14 @@ impl Routed {
         routed.cables().context("cannot lay the cables")?;
         routed.warm_up().context("the new network does not work")?;
         Ok(routed)
+    }
+
+    /// Opens the client's socket and the server's, to talk through the node or the Service.
+    pub fn exchange(&self) -> Result<Exchange> {
+        Exchange::open(
+            (&self.client, at(CLIENT, CLIENT_PORT)?),
+            (&self.server, at(SERVER, PORT)?),
+        )
     }
 
     fn cables(&self) -> Result<()> {

@@ -10,12 +10,12 @@
 
 use anyhow::{Context as _, Result};
 
-use super::link::{LEFT, Link, RIGHT};
-use super::{WARM_UP_PORT, at};
+use super::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
+use super::{CLIENT_PORT, PORT, WARM_UP_PORT, at};
 use crate::netns::Netns;
 use crate::process;
 use crate::scenarios::skip;
-use crate::traffic;
+use crate::traffic::{self, exchange::Exchange};
 
 /// Inner address of the left host.
 pub const LEFT_INNER: &str = "192.168.71.1";
@@ -33,18 +33,20 @@ const RIGHT_MAC: &str = "0a:77:00:00:00:02";
 pub enum Kind {
     /// Ethernet in UDP port 4789.
     Vxlan,
+    /// The same over IPv6.
+    Vxlan6,
     /// Ethernet in UDP port 6081.
     Geneve,
     /// IPv4 in IPv4.
     Ipip,
-    /// IPv4 in GRE.
+    /// IPv4 in GRE, with the key 71.
     Gre,
     /// Encrypted, in UDP.
     Wireguard,
 }
 
 impl Kind {
-    /// All of them.
+    /// All that go over IPv4.
     pub const ALL: [Self; 5] = [
         Self::Vxlan,
         Self::Geneve,
@@ -57,6 +59,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vxlan => "vxlan",
+            Self::Vxlan6 => "vxlan6",
             Self::Geneve => "geneve",
             Self::Ipip => "ipip",
             Self::Gre => "gre",
@@ -64,10 +67,18 @@ impl Kind {
         }
     }
 
+    /// Its outer addresses, left and right.
+    pub const fn outer(self) -> [&'static str; 2] {
+        match self {
+            Self::Vxlan6 => [LEFT6, RIGHT6],
+            _ => [LEFT, RIGHT],
+        }
+    }
+
     /// The UDP port that its outer packets go to; none when it does not use UDP.
     pub const fn port(self) -> Option<u16> {
         match self {
-            Self::Vxlan => Some(4789),
+            Self::Vxlan | Self::Vxlan6 => Some(4789),
             Self::Geneve => Some(6081),
             Self::Ipip | Self::Gre => None,
             Self::Wireguard => Some(WIREGUARD_PORT),
@@ -77,18 +88,18 @@ impl Kind {
     /// Arguments of `ip link add tun0`, between an `own` and a `peer` outer address.
     fn arguments(self, mac: &str, own: &str, peer: &str) -> String {
         match self {
-            Self::Vxlan => format!(
+            Self::Vxlan | Self::Vxlan6 => format!(
                 "address {mac} type vxlan id 71 local {own} remote {peer} dstport 4789 nolearning"
             ),
             Self::Geneve => format!("address {mac} type geneve id 71 remote {peer} dstport 6081"),
             Self::Ipip => format!("type ipip local {own} remote {peer} ttl 64"),
-            Self::Gre => format!("type gre local {own} remote {peer} ttl 64"),
+            Self::Gre => format!("type gre local {own} remote {peer} ttl 64 key 71"),
             Self::Wireguard => "type wireguard".to_owned(),
         }
     }
 
     const fn has_ethernet(self) -> bool {
-        matches!(self, Self::Vxlan | Self::Geneve)
+        matches!(self, Self::Vxlan | Self::Vxlan6 | Self::Geneve)
     }
 }
 
@@ -102,12 +113,19 @@ impl Tunnel {
     /// Builds a tunnel. Skips where the kernel has no such device.
     pub fn build(kind: Kind) -> Result<Self> {
         let tunnel = Self {
-            link: Link::build()?,
+            link: if kind == Kind::Vxlan6 {
+                Link::build_with_ipv6()?
+            } else {
+                Link::build()?
+            },
         };
         let (left, right) = (&tunnel.link.left, &tunnel.link.right);
         let ends = [
-            (left, LEFT_MAC, [LEFT, RIGHT]),
-            (right, RIGHT_MAC, [RIGHT, LEFT]),
+            (left, LEFT_MAC, kind.outer()),
+            (right, RIGHT_MAC, {
+                let [left, right] = kind.outer();
+                [right, left]
+            }),
         ];
         for (host, mac, [own, peer]) in ends {
             let add = kind.arguments(mac, own, peer);
@@ -136,6 +154,14 @@ impl Tunnel {
                 .with_context(|| format!("the new {} tunnel does not work", kind.name()))?;
         }
         Ok(tunnel)
+    }
+
+    /// Opens a socket at each end, to talk through the tunnel: the left one asks.
+    pub fn exchange(&self) -> Result<Exchange> {
+        Exchange::open(
+            (&self.link.left, at(LEFT_INNER, CLIENT_PORT)?),
+            (&self.link.right, at(RIGHT_INNER, PORT)?),
+        )
     }
 }
 

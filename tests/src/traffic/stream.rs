@@ -1,11 +1,12 @@
 //! Connections that carry a lot at once, and connections that are refused.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
+use super::connect;
 use crate::netns::Netns;
 use crate::wait::SOON;
 
@@ -18,13 +19,7 @@ pub fn send_at_once(
     listen: SocketAddr,
     length: usize,
 ) -> Result<SocketAddr> {
-    let listener = server.enter(|| {
-        TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))
-    })?;
-    let mut stream = from.enter(|| {
-        TcpStream::connect_timeout(&to, SOON).with_context(|| format!("cannot connect to {to}"))
-    })?;
-    let (mut accepted, peer) = listener.accept().context("cannot accept")?;
+    let (mut stream, mut accepted, peer) = connect(from, to, server, listen)?;
     accepted.set_read_timeout(Some(SOON))?;
     stream.set_write_timeout(Some(SOON))?;
     let reader = thread::spawn(move || -> Result<usize> {

@@ -84,8 +84,12 @@ impl Builder {
     }
 
     pub fn prototype(&mut self, parameters: &[u32]) {
+        self.prototype_returning(0, parameters);
+    }
+
+    pub fn prototype_returning(&mut self, returned: u32, parameters: &[u32]) {
         let len = u32::try_from(parameters.len()).expect("few");
-        self.words(&[0, FUNC_PROTO << 24 | len, 0]);
+        self.words(&[0, FUNC_PROTO << 24 | len, returned]);
         for parameter in parameters {
             self.words(&[0, *parameter]);
         }

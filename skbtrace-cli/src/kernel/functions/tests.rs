@@ -1,7 +1,10 @@
 //! From described functions and traceable symbols to what can be listened on.
 
 use super::{
-    super::btf::testing::{Builder, FUNC, PTR, STRUCT},
+    super::btf::{
+        Btf,
+        testing::{Builder, FUNC, PTR, STRUCT},
+    },
     *,
 };
 

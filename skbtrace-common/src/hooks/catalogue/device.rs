@@ -26,8 +26,6 @@ pub(super) const ROWS: &[Hook] = &[
     function!("fq_codel_enqueue", Qdisc, Skb(1))
         .sets(QDISC)
         .module("sch_fq_codel"),
-    // Arguments (qdisc, txq, dev, skb, reason); 7.2.
-    hop("qdisc_drop", Qdisc, &[tracepoint("qdisc_drop", Skb(4))]).sets(QDISC),
     // ---- out of the queue -----------------------------------------------------------------
     // Arguments (qdisc, txq, packets, skb). The packet is none when the queue was empty, and the
     // first of a chain when packets is more than one.

@@ -2,39 +2,51 @@
 
 use crate::hooks::{
     Arg::Skb,
-    Hook,
+    Hook, Kind,
     Layer4::{Icmp6, Tcp},
-    NEIGH, NETFILTER, SOCKET,
+    NEIGH, NETFILTER, ROUTE, SOCKET, Site,
     Stage::{LocalOut, Neighbour, Route, Socket},
-    build::{function, hop, tracepoint},
+    build::{function, hop, of_socket, tracepoint, with_other},
 };
 
 pub(super) const ROWS: &[Hook] = &[
     // ---- sockets --------------------------------------------------------------------------
     // The TCP header is not there yet, nor is any other: the tuple is read from the socket.
-    function!("__tcp_transmit_skb", Socket, Skb(2))
-        .sets(SOCKET)
+    of_socket!("__tcp_transmit_skb", Socket, Skb(2), 1)
         .only(Tcp)
         .bare(),
     // Arguments (sk, skb), on 7.2 also the error (include/trace/events/tcp.h).
     hop(
         "tcp_retransmit_skb",
         Socket,
-        &[tracepoint("tcp_retransmit_skb", Skb(2))],
+        &[Site {
+            table: 1,
+            ..tracepoint("tcp_retransmit_skb", Skb(2))
+        }],
     )
+    .kind(Kind::Socket)
     .sets(SOCKET)
     .only(Tcp)
     .bare(),
     // Not udp_send_skb and udp_v6_send_skb, one step before: they fill in the UDP header, so at
     // their entry the ports are whatever the buffer held (all four kernels).
-    function!("ip_send_skb", Socket, Skb(2)).v4(),
-    function!("ip6_send_skb", Socket, Skb(1)).v6(),
+    of_socket!("ip_send_skb", Socket, Skb(2), 0)
+        .sets(ROUTE | SOCKET)
+        .v4(),
+    of_socket!("ip6_send_skb", Socket, Skb(1), 0)
+        .sets(ROUTE | SOCKET)
+        .v6(),
     // TCP's packets have no network header yet; the tuple is read from the socket.
-    function!("__ip_queue_xmit", Socket, Skb(2)).v4().bare(),
-    function!("ip6_xmit", Socket, Skb(2)).v6().bare(),
-    // A SYN-ACK; no IP header yet.
-    function!("ip_build_and_send_pkt", Socket, Skb(1))
-        .sets(SOCKET)
+    of_socket!("__ip_queue_xmit", Socket, Skb(2), 1)
+        .sets(ROUTE | SOCKET)
+        .v4()
+        .bare(),
+    of_socket!("ip6_xmit", Socket, Skb(2), 1)
+        .sets(ROUTE | SOCKET)
+        .v6()
+        .bare(),
+    // A SYN-ACK, of the socket that listens; no IP header yet.
+    of_socket!("ip_build_and_send_pkt", Socket, Skb(1), 2)
         .v4()
         .bare(),
     // ip_local_out is inlined into its callers but for TCP (all four kernels).
@@ -72,16 +84,69 @@ pub(super) const ROWS: &[Hook] = &[
     function!("ip6_finish_output2", Neighbour, Skb(3))
         .sets(NEIGH)
         .v6(),
-    function!("neigh_resolve_output", Neighbour, Skb(2)).sets(NEIGH),
-    // The packet waits for an answer. Called without a packet, too.
-    function!("__neigh_event_send", Neighbour, Skb(2)).sets(NEIGH),
-    // The packet is the one that waits, or none: the request itself comes to arp_xmit.
-    function!("arp_solicit", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "neigh_resolve_output",
+        Neighbour,
+        &[with_other("neigh_resolve_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // The packet waits for an answer. Called without a packet, too. A new neighbour has no state
+    // yet.
+    hop(
+        "__neigh_event_send",
+        Neighbour,
+        &[with_other("__neigh_event_send", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // The packet is the one that waits, or a copy of it, or none: the request itself comes to
+    // arp_xmit.
+    hop(
+        "arp_solicit",
+        Neighbour,
+        &[with_other("arp_solicit", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // Likewise; the solicitation comes to ndisc_send_skb.
-    function!("ndisc_solicit", Neighbour, Skb(2)).sets(NEIGH),
-    function!("neigh_connected_output", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "ndisc_solicit",
+        Neighbour,
+        &[with_other("ndisc_solicit", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    // Nobody answered; what waited is dropped here.
+    hop(
+        "arp_error_report",
+        Neighbour,
+        &[with_other("arp_error_report", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    hop(
+        "ndisc_error_report",
+        Neighbour,
+        &[with_other("ndisc_error_report", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
+    hop(
+        "neigh_connected_output",
+        Neighbour,
+        &[with_other("neigh_connected_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // Devices without MAC addresses, such as tun and most tunnels.
-    function!("neigh_direct_output", Neighbour, Skb(2)).sets(NEIGH),
+    hop(
+        "neigh_direct_output",
+        Neighbour,
+        &[with_other("neigh_direct_output", Skb(2), 1)],
+    )
+    .kind(Kind::Neighbour)
+    .sets(NEIGH),
     // The MAC header is written. All Ethernet devices, but for cached headers (above).
     function!("eth_header", Neighbour, Skb(1)).sets(NEIGH),
 ];

@@ -4,11 +4,11 @@
 
 use crate::hooks::{
     Arg::Skb,
-    Hook,
+    Hook, Kind,
     Layer4::{Icmp, Icmp6, Tcp, Udp},
-    SOCKET,
+    SOCKET, Site,
     Stage::{Socket, Transport},
-    build::{at, function, hop, tracepoint},
+    build::{function, hop, of_socket, tracepoint, with_other},
 };
 
 pub(super) const ROWS: &[Hook] = &[
@@ -20,55 +20,51 @@ pub(super) const ROWS: &[Hook] = &[
     function!("icmpv6_rcv", Transport, Skb(1)).v6().only(Icmp6),
     // ---- UDP ------------------------------------------------------------------------------
     // The socket is found. Multicast goes to udp_queue_rcv_skb at once.
-    function!("udp_unicast_rcv_skb", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("udp_unicast_rcv_skb", Transport, Skb(2), 1)
         .v4()
         .only(Udp),
-    function!("udp_queue_rcv_skb", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("udp_queue_rcv_skb", Transport, Skb(2), 1)
         .v4()
         .only(Udp),
-    function!("udpv6_queue_rcv_skb", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("udpv6_queue_rcv_skb", Transport, Skb(2), 1)
         .v6()
         .only(Udp),
     // Into the socket's queue.
-    function!("__udp_enqueue_schedule_skb", Socket, Skb(2))
-        .sets(SOCKET)
-        .only(Udp),
+    of_socket!("__udp_enqueue_schedule_skb", Socket, Skb(2), 1).only(Udp),
+    // Arguments (error, sk, skb) (include/trace/events/udp.h). Up to 6.9 there is no packet among
+    // them, as it has been freed: the kernel then refuses a program that asks for it.
+    hop(
+        "udp_fail_queue_rcv_skb",
+        Socket,
+        &[Site {
+            state: 1,
+            table: 2,
+            ..tracepoint("udp_fail_queue_rcv_skb", Skb(3))
+        }],
+    )
+    .kind(Kind::Socket)
+    .sets(SOCKET)
+    .only(Udp),
     // ---- TCP ------------------------------------------------------------------------------
     // No socket: a reset is sent.
-    function!("tcp_v4_send_reset", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("tcp_v4_send_reset", Transport, Skb(2), 1)
         .v4()
         .only(Tcp),
-    function!("tcp_v6_send_reset", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("tcp_v6_send_reset", Transport, Skb(2), 1)
         .v6()
         .only(Tcp),
     // The process has the socket, the packet must wait.
-    function!("tcp_add_backlog", Transport, Skb(2))
-        .sets(SOCKET)
-        .only(Tcp),
-    function!("tcp_v4_do_rcv", Transport, Skb(2))
-        .sets(SOCKET)
+    of_socket!("tcp_add_backlog", Transport, Skb(2), 1).only(Tcp),
+    of_socket!("tcp_v4_do_rcv", Transport, Skb(2), 1)
         .v4()
         .only(Tcp),
     // An IPv6 socket takes IPv4 packets as well (tcp_v6_do_rcv, net/ipv6/tcp_ipv6.c).
-    function!("tcp_v6_do_rcv", Transport, Skb(2))
-        .sets(SOCKET)
-        .only(Tcp),
-    function!("tcp_rcv_established", Transport, Skb(2))
-        .sets(SOCKET)
-        .only(Tcp),
+    of_socket!("tcp_v6_do_rcv", Transport, Skb(2), 1).only(Tcp),
+    of_socket!("tcp_rcv_established", Transport, Skb(2), 1).only(Tcp),
     // Any other state.
-    function!("tcp_rcv_state_process", Transport, Skb(2))
-        .sets(SOCKET)
-        .only(Tcp),
+    of_socket!("tcp_rcv_state_process", Transport, Skb(2), 1).only(Tcp),
     // Into the socket's queue.
-    function!("tcp_queue_rcv", Socket, Skb(2))
-        .sets(SOCKET)
-        .only(Tcp),
+    of_socket!("tcp_queue_rcv", Socket, Skb(2), 1).only(Tcp),
     // ---- ICMP and raw sockets -------------------------------------------------------------
     // The packet that an error is sent about, not the error.
     function!("__icmp_send", Transport, Skb(1))
@@ -79,41 +75,38 @@ pub(super) const ROWS: &[Hook] = &[
     function!("raw_local_deliver", Transport, Skb(1))
         .sets(SOCKET)
         .v4(),
-    function!("raw_rcv", Transport, Skb(2)).sets(SOCKET).v4(),
+    of_socket!("raw_rcv", Transport, Skb(2), 1).v4(),
     // ---- any socket -----------------------------------------------------------------------
     // Socket filters and the BPF programs of a cgroup. TCP, UDP, raw and packet sockets, but also
     // netlink and Unix: their packets have no network header.
-    function!("sk_filter_trim_cap", Socket, Skb(2))
-        .sets(SOCKET)
-        .bare(),
+    of_socket!("sk_filter_trim_cap", Socket, Skb(2), 1).bare(),
     // Inlined from 6.1 on, where sock_queue_rcv_skb_reason is the function.
     hop(
         "sock_queue_rcv_skb",
         Socket,
         &[
-            at("sock_queue_rcv_skb_reason", Skb(2)),
-            at("sock_queue_rcv_skb", Skb(2)),
+            with_other("sock_queue_rcv_skb_reason", Skb(2), 1),
+            with_other("sock_queue_rcv_skb", Skb(2), 1),
         ],
     )
+    .kind(Kind::Socket)
     .sets(SOCKET)
     .bare(),
-    function!("__sock_queue_rcv_skb", Socket, Skb(2))
-        .sets(SOCKET)
-        .bare(),
+    of_socket!("__sock_queue_rcv_skb", Socket, Skb(2), 1).bare(),
     // Arguments (sk, skb) (include/trace/events/sock.h).
     hop(
         "sock_rcvqueue_full",
         Socket,
-        &[tracepoint("sock_rcvqueue_full", Skb(2))],
+        &[Site {
+            table: 1,
+            ..tracepoint("sock_rcvqueue_full", Skb(2))
+        }],
     )
+    .kind(Kind::Socket)
     .sets(SOCKET)
     .bare(),
     // To the process's memory. TCP's next packet may be copied along.
-    function!("skb_copy_datagram_iter", Socket, Skb(1))
-        .sets(SOCKET)
-        .bare(),
+    of_socket!("skb_copy_datagram_iter", Socket, Skb(1), 0).bare(),
     // Read, and to be freed.
-    function!("skb_consume_udp", Socket, Skb(2))
-        .sets(SOCKET)
-        .only(Udp),
+    of_socket!("skb_consume_udp", Socket, Skb(2), 1).only(Udp),
 ];

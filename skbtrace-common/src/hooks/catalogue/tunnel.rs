@@ -5,10 +5,10 @@
 
 use crate::hooks::{
     Arg::{Skb, SkbPtr},
-    Hook,
+    Hook, Kind,
     Stage::{Crossing, Driver, Rx, Tunnel},
     TUNNEL,
-    build::{at, function, hop},
+    build::{at, function, hop, with_other},
 };
 
 pub(super) const ROWS: &[Hook] = &[
@@ -87,23 +87,34 @@ pub(super) const ROWS: &[Hook] = &[
     function!("wg_xmit", Tunnel, Skb(1))
         .sets(TUNNEL)
         .module("wireguard"),
-    // The outer IP header is next, for all tunnels over IPv4.
-    function!("iptunnel_xmit", Tunnel, Skb(3)).sets(TUNNEL),
+    // The outer IP header is next, for all tunnels over IPv4: (sk, rt, skb, src, dst, protocol, …)
+    // on all four kernels.
+    hop(
+        "iptunnel_xmit",
+        Tunnel,
+        &[with_other("iptunnel_xmit", Skb(3), 4)],
+    )
+    .kind(Kind::Tunnel)
+    .sets(TUNNEL),
     // ---- out of a tunnel ------------------------------------------------------------------
     // At the entry of these the packet is still as it came. __skb_tunnel_rx is inlined everywhere:
     // the inner packet shows at netif_rx_internal or dev_gro_receive.
     function!("vxlan_rcv", Tunnel, Skb(2))
+        .kind(Kind::Tunnel)
         .sets(TUNNEL)
         .module("vxlan"),
     function!("geneve_udp_encap_recv", Tunnel, Skb(2))
+        .kind(Kind::Tunnel)
         .sets(TUNNEL)
         .module("geneve"),
     // Not ipip_rcv and gre_rcv: several modules have functions of these names, and the kernel
     // refuses a name that is not unique.
     function!("ipip_tunnel_rcv", Tunnel, Skb(1))
+        .kind(Kind::Tunnel)
         .sets(TUNNEL)
         .module("ipip"),
     function!("ip_tunnel_rcv", Tunnel, Skb(2))
+        .kind(Kind::Tunnel)
         .sets(TUNNEL)
         .module("ip_tunnel"),
     function!("wg_packet_receive", Tunnel, Skb(2))

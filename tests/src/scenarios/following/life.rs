@@ -12,9 +12,9 @@ use crate::frontend::Frontend;
 use crate::scenarios::{skip, trial};
 use crate::story::hop;
 use crate::topology::node::{self, Routed};
-use crate::topology::{self, CLIENT_PORT, Cluster, PORT, at};
+use crate::topology::{self, Cluster, PORT, at};
 use crate::tracer::{Outcome, Tracer};
-use crate::traffic::{self, exchange::Exchange};
+use crate::traffic;
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -27,10 +27,7 @@ pub fn trials() -> Vec<Trial> {
 /// A datagram that was read is freed, and nothing is told of it after that.
 fn to_the_end() -> Result<()> {
     let routed = Routed::build()?;
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(node::SERVER, PORT)?),
-    )?;
+    let exchange = routed.exchange()?;
     let options = [
         "--route",
         "--life",

@@ -10,7 +10,7 @@ use crate::story::hop;
 use crate::topology::node::{self, Routed};
 use crate::topology::{CLIENT_PORT, PORT, at};
 use crate::tracer::Tracer;
-use crate::traffic::{self, exchange::Exchange};
+use crate::traffic;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -27,10 +27,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// One datagram from the client to the Service.
 fn ask_service(routed: &Routed) -> Result<()> {
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(node::SERVER, PORT)?),
-    )?;
+    let exchange = routed.exchange()?;
     exchange.ask(at(node::SERVICE, PORT)?).map(drop)
 }
 
