@@ -112,7 +112,11 @@ impl KernelTrace {
 
     /// The event of `line`, with the reason that `with_reason` tells; the two are one event.
     fn drop_of(&self, line: &str, with_reason: &str) -> Result<KernelDrop> {
-        let when = |line: &str| line.split("kfree_skb: ").next().map(str::to_owned);
+        // Without the process, whose name is forgotten at some time (`<...>`).
+        let when = |line: &str| {
+            let before = line.split("kfree_skb: ").next()?;
+            before.split_once('[').map(|(_, when)| when.to_owned())
+        };
         ensure!(
             when(line) == when(with_reason),
             "two events: {line} and {with_reason}"
