@@ -15,6 +15,7 @@ mod following;
 mod functions;
 mod groundwork;
 mod lifecycle;
+mod lit;
 mod lockdown;
 mod nat;
 mod protocols;
@@ -106,6 +107,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         conntrack::trials(),
         tunnels::trials(),
         backends::trials(),
+        lit::trials(),
         lockdown::trials(),
     ];
     themes.into_iter().flatten().collect()
