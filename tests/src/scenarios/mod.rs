@@ -16,6 +16,7 @@ mod functions;
 mod groundwork;
 mod lifecycle;
 mod lit;
+mod load;
 mod lockdown;
 mod nat;
 mod protocols;
@@ -108,6 +109,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         tunnels::trials(),
         backends::trials(),
         lit::trials(),
+        load::trials(),
         lockdown::trials(),
     ];
     themes.into_iter().flatten().collect()
