@@ -10,6 +10,7 @@ mod changes;
 mod command;
 mod conntrack;
 mod drops;
+mod edges;
 mod filters;
 mod following;
 mod functions;
@@ -108,6 +109,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         conntrack::trials(),
         tunnels::trials(),
         backends::trials(),
+        edges::trials(),
         lit::trials(),
         load::trials(),
         lockdown::trials(),

@@ -14,6 +14,7 @@ use self::cases::{CASES, Case};
 use self::packet::{Client, Node, Packet, Server, ping, udp};
 use super::shared::Shared;
 use super::trial;
+use crate::netns::Netns;
 use crate::process;
 use crate::row::Row;
 use crate::story::hop;
@@ -36,7 +37,13 @@ pub fn trials() -> Vec<Trial> {
         trial("filter_icmpid", icmpid),
         trial("filter_iface", iface),
         trial("filter_netns", netns),
-        trial("filter_netns_equal_addresses", equal_addresses),
+        trial("filter_netns_equal_addresses", || {
+            equal_addresses(Named::Name)
+        }),
+        trial("filter_netns_by_path", || equal_addresses(Named::Path)),
+        trial("filter_netns_by_process", || {
+            equal_addresses(Named::Process)
+        }),
         trial("filter_pid", pid),
         trial("filter_in_the_kernel", in_the_kernel),
     ]);
@@ -186,13 +193,50 @@ fn netns() -> Result<()> {
     })())
 }
 
+/// How a namespace is named on the command line; `netns` takes the number.
+enum Named {
+    /// As `ip netns` does.
+    Name,
+    /// A file.
+    Path,
+    /// A process that is in it.
+    Process,
+}
+
+/// A process that does nothing inside a namespace, until this is dropped.
+struct Resident(std::process::Child);
+
+impl Resident {
+    fn of(net: &Netns) -> Result<Self> {
+        // It reads until its input ends.
+        let cat = || {
+            Ok(std::process::Command::new("cat")
+                .stdin(std::process::Stdio::piped())
+                .spawn()?)
+        };
+        net.enter(cat).map(Self)
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 /// Two pods with the same address and the same ports: only the namespace differs.
-fn equal_addresses() -> Result<()> {
+fn equal_addresses(named: Named) -> Result<()> {
     let (one, other) = (topology::pods()?, topology::pods()?);
     let packet = udp(Client, Server, 40001, 7001);
-    // By the name that ip netns gave it; `netns` takes the number.
-    let (name, inode) = (one.client.name(), one.client.inode());
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "-N", name])?;
+    let inode = one.client.inode();
+    let resident = Resident::of(&one.client)?;
+    let name = match named {
+        Named::Name => one.client.name().to_owned(),
+        Named::Path => format!("/run/netns/{}", one.client.name()),
+        Named::Process => format!("pid:{}", resident.0.id()),
+    };
+    let tracer = Tracer::start(&["--no-follow", "--route", "--host", CLIENT, "-N", &name])?;
     packet.send(&other)?;
     packet.send(&one)?;
     packet.send(&other)?;

@@ -9,6 +9,8 @@ mod dark;
 mod extras;
 mod tour;
 
+pub use self::extras::open_tun;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
