@@ -8,6 +8,7 @@
 mod dark;
 mod extras;
 mod tour;
+mod wrapped;
 
 pub use self::extras::open_tun;
 

@@ -3,15 +3,14 @@
 //! What a kernel cannot do is said and left out; the rows that it would have lit then stay dark, and
 //! whether they may is not decided here.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::extras;
+use super::{extras, wrapped};
 use crate::frame::Frame;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
 use crate::topology::link::{LEFT, LEFT_MAC, LEFT6, Link, RIGHT, RIGHT_MAC, RIGHT6};
 use crate::topology::node::{self, Routed};
-use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
 use crate::topology::{
     CLIENT, CLIENT_PORT, CLIENT6, Cluster, PORT, Plan, SERVER, SERVER6, SERVICE, at, ip,
 };
@@ -33,9 +32,9 @@ pub fn all() {
         ("translation", translation),
         ("flow table", flow_table),
         ("balancer", balancer),
-        ("tunnels", tunnels),
-        ("more tunnels", more_tunnels),
-        ("encryption", encryption),
+        ("tunnels", wrapped::tunnels),
+        ("more tunnels", wrapped::more_tunnels),
+        ("encryption", wrapped::encryption),
         ("offload", offload),
     ];
     for (name, part) in parts {
@@ -46,7 +45,7 @@ pub fn all() {
 }
 
 /// Runs each line as a command inside `net`; says which of them this kernel refuses.
-fn set(net: &Netns, script: &str) {
+pub fn set(net: &Netns, script: &str) {
     for line in script
         .lines()
         .map(str::trim)
@@ -62,12 +61,12 @@ fn set(net: &Netns, script: &str) {
 }
 
 /// Does what may fail because of what the part is about: a packet that is dropped on purpose.
-fn attempt<T>(work: Result<T>) {
+pub fn attempt<T>(work: Result<T>) {
     let _ = work;
 }
 
 /// A datagram from one host to an address, whatever becomes of it.
-fn datagram(from: &Netns, to: std::net::SocketAddr, length: usize) -> Result<()> {
+pub fn datagram(from: &Netns, to: std::net::SocketAddr, length: usize) -> Result<()> {
     let sender = traffic::udp_socket(from, traffic::any(to))?;
     attempt(traffic::send(&sender, to, &vec![b'x'; length]));
     Ok(())
@@ -384,98 +383,6 @@ fn balancer() -> Result<()> {
     );
     for port in [7001, 7002] {
         datagram(&routed.client, at(node::SERVICE, port)?, 10)?;
-    }
-    Ok(())
-}
-
-fn tunnels() -> Result<()> {
-    for kind in Kind::ALL {
-        let through = || -> Result<()> {
-            let tunnel = Tunnel::build(kind)?;
-            let (left, right) = (&tunnel.link.left, &tunnel.link.right);
-            let exchange = Exchange::open(
-                (left, at(LEFT_INNER, CLIENT_PORT)?),
-                (right, at(RIGHT_INNER, PORT)?),
-            )?;
-            exchange.ask(at(RIGHT_INNER, PORT)?).map(drop)
-        };
-        if let Err(error) = through() {
-            println!("LIT {}: {error:#}", kind.name());
-        }
-    }
-    Ok(())
-}
-
-/// IPv6 in IPv4, IPv4 in IPv6, and a VXLAN whose other end is on the same host.
-fn more_tunnels() -> Result<()> {
-    let link = Link::build_with_ipv6()?;
-    for (host, end, own, peer, own6, peer6) in [
-        (&link.left, 1, LEFT, RIGHT, LEFT6, RIGHT6),
-        (&link.right, 2, RIGHT, LEFT, RIGHT6, LEFT6),
-    ] {
-        set(
-            host,
-            &format!(
-                "ip link add sit1 type sit local {own} remote {peer} ttl 64
-                 ip link set sit1 up
-                 ip addr add fd00:82::{end}/64 dev sit1 nodad
-                 ip link add six1 type ip6tnl mode any local {own6} remote {peer6}
-                 ip link set six1 up
-                 ip addr add 10.82.2.{end}/24 dev six1"
-            ),
-        );
-    }
-    for address in ["fd00:82::2", "10.82.2.2"] {
-        attempt(traffic::ping(&link.left, ip(address)?, 9));
-    }
-    set(
-        &link.left,
-        "ip link add vx1 type vxlan id 1 local 10.71.0.1 remote 10.71.0.1 dstport 4789
-         ip link set vx1 up
-         ip addr add 10.82.3.1/24 dev vx1
-         ip neigh add 10.82.3.9 lladdr 0a:82:00:00:00:09 dev vx1",
-    );
-    datagram(&link.left, at("10.82.3.9", PORT)?, 10)
-}
-
-fn encryption() -> Result<()> {
-    let link = Link::build_with_ipv6()?;
-    // What a kernel has of these is another matter than what it hooks.
-    let key = |bytes: usize| format!("0x{}", "0b".repeat(bytes));
-    let ciphers = [
-        format!("aead rfc4106(gcm(aes)) {} 128", key(20)),
-        format!("aead rfc7539esp(chacha20,poly1305) {} 128", key(36)),
-        "enc ecb(cipher_null) 0x".to_owned(),
-    ];
-    let state = "xfrm state add src 10.71.0.8 dst 10.71.0.9 proto esp spi 0x72 mode transport";
-    let works = |cipher: &&String| {
-        let line = format!("{state} {cipher}");
-        let words: Vec<&str> = line.split_whitespace().collect();
-        link.left.run("ip", &words).is_ok()
-    };
-    let cipher = ciphers.iter().find(works).context("no cipher for ESP")?;
-    for (host, own, peer, own6, peer6) in [
-        (&link.left, LEFT, RIGHT, LEFT6, RIGHT6),
-        (&link.right, RIGHT, LEFT, RIGHT6, LEFT6),
-    ] {
-        for (own, peer, all) in [(own, peer, "10.71.0.0/24"), (own6, peer6, "fd00:71::/64")] {
-            set(
-                host,
-                &format!(
-                    "ip xfrm state add src {own} dst {peer} proto esp spi 0x71 mode transport {cipher}
-                     ip xfrm state add src {peer} dst {own} proto esp spi 0x71 mode transport {cipher}
-                     ip xfrm policy add src {all} dst {all} proto udp dir out tmpl src {own} dst {peer} proto esp mode transport
-                     ip xfrm policy add src {all} dst {all} proto udp dir in tmpl src {peer} dst {own} proto esp mode transport"
-                ),
-            );
-        }
-    }
-    for (own, peer) in [(LEFT, RIGHT), (LEFT6, RIGHT6)] {
-        let exchange = Exchange::open(
-            (&link.left, at(own, CLIENT_PORT)?),
-            (&link.right, at(peer, PORT)?),
-        )?;
-        exchange.ask(at(peer, PORT)?)?;
     }
     Ok(())
 }
