@@ -4,7 +4,7 @@
 //! 5.17 there is a reason too (include/trace/events/skb.h). A trial that compares the two does not
 //! have to know where this build of the kernel drops what.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,15 @@ pub struct KernelDrop {
 pub struct KernelTrace {
     instance: PathBuf,
     /// Functions by address, read when first needed: newer kernels print names.
-    symbols: OnceCell<Vec<(u64, String)>>,
+    symbols: RefCell<Symbols>,
+}
+
+/// Functions by address, and the modules that were loaded when they were read: a module brings
+/// new ones.
+#[derive(Default)]
+struct Symbols {
+    modules: String,
+    known: OnceCell<Vec<(u64, String)>>,
 }
 
 impl KernelTrace {
@@ -51,7 +59,7 @@ impl KernelTrace {
             .with_context(|| format!("cannot create {}", instance.display()))?;
         let trace = Self {
             instance,
-            symbols: OnceCell::new(),
+            symbols: RefCell::default(),
         };
         trace.set("buffer_size_kb", "2048")?;
         trace.set("events/skb/kfree_skb/enable", "1")?;
@@ -67,6 +75,13 @@ impl KernelTrace {
     /// What was dropped so far.
     pub fn drops(&self) -> Result<Vec<KernelDrop>> {
         const HASHED: &str = "options/hash-ptr";
+        let modules = fs::read_to_string("/proc/modules").context("cannot read /proc/modules")?;
+        let modules = modules.lines().filter_map(|line| line.split(' ').next());
+        let modules = modules.collect::<Vec<_>>().join(" ");
+        if self.symbols.borrow().modules != modules {
+            let known = OnceCell::new();
+            self.symbols.replace(Symbols { modules, known });
+        }
         if !self.instance.join(HASHED).exists() {
             let lines = self.lines()?;
             return lines.iter().map(|line| self.drop_of(line, line)).collect();
@@ -107,7 +122,7 @@ impl KernelTrace {
             when(line) == when(with_reason),
             "two events: {line} and {with_reason}"
         );
-        let mut drop = parse(line, &self.symbols, symbols)
+        let mut drop = parse(line, &self.symbols.borrow().known, symbols)
             .with_context(|| format!("not understood: {line}"))?;
         drop.reason = field(with_reason, "reason: ").map(str::to_owned);
         Ok(drop)

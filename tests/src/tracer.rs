@@ -120,8 +120,13 @@ pub struct Tracer {
 impl Tracer {
     /// Starts `skbtrace ARGS` with its output captured and waits until it listens.
     pub fn start(args: &[&str]) -> Result<Self> {
+        Self::start_within(LONG, args)
+    }
+
+    /// The same for one that listens on so much that it may take longer.
+    pub fn start_within(limit: Duration, args: &[&str]) -> Result<Self> {
         let mut tracer = Self::spawn(args, Stdio::piped(), Stdio::piped())?;
-        tracer.wait_ready()?;
+        tracer.wait_ready_within(limit)?;
         Ok(tracer)
     }
 
@@ -164,9 +169,13 @@ impl Tracer {
 
     /// Waits until every hook listens.
     pub fn wait_ready(&mut self) -> Result<()> {
+        self.wait_ready_within(LONG)
+    }
+
+    fn wait_ready_within(&mut self, limit: Duration) -> Result<()> {
         let ready = self.scratch.path().join("ready");
         let child = &mut self.child;
-        wait::until("skbtrace to be ready", LONG, || {
+        wait::until("skbtrace to be ready", limit, || {
             if ready.exists() {
                 return Ok(Some(()));
             }

@@ -1,4 +1,5 @@
-//! An XDP program that drops everything, on one interface for as long as this value lives.
+//! An XDP program that drops or sends back everything, on one interface for as long as this value
+//! lives.
 //!
 //! Two instructions need no compiler; they are loaded and attached with bpf(2), generically, so
 //! that the packet is an `sk_buff` already when it is dropped.
@@ -21,6 +22,8 @@ const GENERIC: u32 = 1 << 1;
 
 /// `r0 = XDP_DROP; exit`.
 const DROP: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+/// `r0 = XDP_TX; exit`.
+const BOUNCE: [u64; 2] = [0x0000_0003_0000_00b7, 0x0000_0000_0000_0095];
 
 /// `union bpf_attr` for BPF_PROG_LOAD, as far as it is needed (include/uapi/linux/bpf.h).
 #[repr(C)]
@@ -67,9 +70,18 @@ fn unlimit_locked_memory() {
 impl XdpDrop {
     /// Drops all that comes in at `iface` of `net`.
     pub fn attach(net: &Netns, iface: &str) -> Result<Self> {
+        Self::with(&DROP, net, iface)
+    }
+
+    /// Sends all that comes in at `iface` of `net` out there again.
+    pub fn bounce(net: &Netns, iface: &str) -> Result<Self> {
+        Self::with(&BOUNCE, net, iface)
+    }
+
+    fn with(instructions: &[u64; 2], net: &Netns, iface: &str) -> Result<Self> {
         net.enter(|| {
             unlimit_locked_memory();
-            let program = load().context("cannot load an XDP program")?;
+            let program = load(instructions).context("cannot load an XDP program")?;
             let attributes = Link {
                 prog_fd: u32::try_from(program.as_raw_fd()).context("a descriptor")?,
                 target_ifindex: if_nametoindex(iface).context("no such interface")?,
@@ -83,11 +95,11 @@ impl XdpDrop {
     }
 }
 
-fn load() -> Result<File> {
+fn load(instructions: &[u64; 2]) -> Result<File> {
     let attributes = Load {
         prog_type: PROGRAM_TYPE_XDP,
         insn_cnt: 2,
-        insns: DROP.as_ptr() as u64,
+        insns: instructions.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
         log_level: 0,
         log_size: 0,

@@ -11,22 +11,27 @@ mod command;
 mod conntrack;
 mod deciders;
 mod drops;
+mod edges;
 mod filters;
 mod following;
 mod functions;
 mod groundwork;
 mod lifecycle;
+mod lit;
+mod load;
 mod lockdown;
 mod nat;
 mod neighbours;
 mod protocols;
 mod queues;
+mod shared;
 mod sockets;
 mod tunnel_headers;
 mod tunnels;
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Error, Result, bail};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -55,7 +60,9 @@ pub fn trial(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 
     let name = name.into();
     let shown = name.clone();
     Trial::ignorable_test(name, move || {
+        let start = Instant::now();
         let outcome = wait::check_interrupted().and_then(|()| run());
+        println!("TIME {shown} {:.1} s", start.elapsed().as_secs_f64());
         match outcome {
             Ok(()) => Ok(Completion::Completed),
             Err(error) => verdict(&shown, &error),
@@ -79,7 +86,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
     let trials = match filter.as_deref() {
         Some(name) if name.starts_with("network_") => groundwork::trials(),
         Some(name) if name.starts_with("dropped_") => drops::groundwork(),
-        _ => all(),
+        filter => all(filter),
     };
     let arguments = Arguments {
         filter,
@@ -90,29 +97,32 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn all() -> Vec<Trial> {
+fn all(filter: Option<&str>) -> Vec<Trial> {
     // The first of `changes` needs a kernel on which nothing has loaded the bridge yet; after
     // `lockdown` nothing can be traced any more.
-    let themes: [fn() -> Vec<Trial>; 19] = [
-        changes::trials,
-        article::trials,
-        protocols::trials,
-        filters::trials,
-        functions::trials,
-        lifecycle::trials,
-        command::trials,
-        drops::trials,
-        following::trials,
-        nat::trials,
-        conntrack::trials,
-        deciders::trials,
-        tunnels::trials,
-        tunnel_headers::trials,
-        queues::trials,
-        neighbours::trials,
-        sockets::trials,
-        backends::trials,
-        lockdown::trials,
+    let themes = [
+        changes::trials(),
+        article::trials(),
+        protocols::trials(),
+        filters::trials(),
+        functions::trials(),
+        lifecycle::trials(),
+        command::trials(),
+        drops::trials(filter),
+        following::trials(),
+        nat::trials(),
+        conntrack::trials(),
+        deciders::trials(),
+        tunnels::trials(),
+        tunnel_headers::trials(),
+        queues::trials(),
+        neighbours::trials(),
+        sockets::trials(),
+        backends::trials(),
+        edges::trials(),
+        lit::trials(),
+        load::trials(),
+        lockdown::trials(),
     ];
-    themes.iter().flat_map(|trials| trials()).collect()
+    themes.into_iter().flatten().collect()
 }

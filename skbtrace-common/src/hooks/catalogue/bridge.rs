@@ -36,10 +36,18 @@ pub(super) const ROWS: &[Hook] = &[
     function!("br_handle_frame_finish", Bridge, Skb(3))
         .sets(ROUTE | BRIDGE)
         .module("bridge"),
-    // Frames for the bridge itself, as STP. Also inlined into br_handle_frame on 5.10.
-    function!("br_handle_local_finish", Bridge, Skb(3))
-        .sets(BRIDGE)
-        .module("bridge"),
+    // Frames for the bridge itself, as LLDP's. br_handle_local_finish is inlined into br_handle_frame
+    // on all four kernels, which calls this one; its own symbol is for what comes back from a queue.
+    hop(
+        "br_handle_local_finish",
+        Bridge,
+        &[
+            at("__br_handle_local_finish", Skb(1)),
+            at("br_handle_local_finish", Skb(3)),
+        ],
+    )
+    .sets(BRIDGE)
+    .module("bridge"),
     function!("br_pass_frame_up", Bridge, Skb(1))
         .sets(ROUTE | BRIDGE)
         .module("bridge"),

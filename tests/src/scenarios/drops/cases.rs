@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 
+use super::ground::Ground;
 use super::{devices, netfilter, routing, sockets};
 
 /// A scene that is set, and what loses the packet in it.
@@ -26,11 +27,11 @@ impl Shot {
 pub struct Case {
     /// The trial's name.
     pub name: &'static str,
-    /// Builds what is needed.
-    pub prepare: fn() -> Result<Shot>,
-    /// Filter for skbtrace.
-    pub filter: &'static [&'static str],
-    /// Part of the packet's PKT_INFO.
+    /// Sets the scene for a packet with this source port.
+    pub prepare: fn(&Ground, u16) -> Result<Shot>,
+    /// Address for skbtrace's filter.
+    pub host: &'static str,
+    /// Part of the packet's PKT_INFO; `{port}` is the source port.
     pub packet: &'static str,
     /// Names of the reason.
     pub reasons: &'static [&'static str],
@@ -38,114 +39,114 @@ pub struct Case {
     pub functions: &'static [&'static str],
 }
 
-const CABLE: &[&str] = &["-H", "10.71.0.1"];
-const CABLE6: &[&str] = &["-H", "fd00:71::1"];
-const ROUTED: &[&str] = &["-H", "10.72.1.2"];
-const BRIDGED: &[&str] = &["-H", "172.18.0.15"];
+const CABLE: &str = "10.71.0.1";
+const CABLE6: &str = "fd00:71::1";
+const ROUTED: &str = "10.72.1.2";
+const BRIDGED: &str = "172.18.0.15";
 
 /// All of them.
 pub const CASES: &[Case] = &[
     Case {
         name: "udp_no_socket",
         prepare: sockets::udp_no_socket,
-        filter: CABLE,
-        packet: "->10.71.0.2:7",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:7",
         reasons: &["NO_SOCKET"],
         functions: &["__udp4_lib_rcv", "udp_rcv"],
     },
     Case {
         name: "udp6_no_socket",
         prepare: sockets::udp6_no_socket,
-        filter: CABLE6,
-        packet: "->[fd00:71::2]:7",
+        host: CABLE6,
+        packet: "U:[fd00:71::1]:{port}->[fd00:71::2]:7",
         reasons: &["NO_SOCKET"],
         functions: &["__udp6_lib_rcv", "udpv6_rcv"],
     },
     Case {
         name: "tcp_closed_port",
         prepare: sockets::tcp_closed_port,
-        filter: CABLE,
-        packet: "->10.71.0.2:7",
+        host: CABLE,
+        packet: "->10.71.0.2:8",
         reasons: &["NO_SOCKET"],
         functions: &["tcp_v4_rcv"],
     },
     Case {
         name: "full_socket",
         prepare: sockets::full_socket,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["SOCKET_RCVBUFF"],
         functions: &["udp_queue_rcv_one_skb"],
     },
     Case {
         name: "bad_udp_checksum",
         prepare: sockets::bad_udp_checksum,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["UDP_CSUM"],
         functions: &["udp_queue_rcv_one_skb", "__udp4_lib_rcv", "udp_rcv"],
     },
     Case {
         name: "bad_ip_checksum",
         prepare: routing::bad_ip_checksum,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["IP_CSUM"],
         functions: &["ip_rcv_core"],
     },
     Case {
         name: "other_host",
         prepare: routing::other_host,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["OTHERHOST"],
         functions: &["ip_rcv_core"],
     },
     Case {
         name: "reverse_path",
         prepare: routing::reverse_path,
-        filter: &["-H", "10.72.2.77"],
-        packet: "10.72.2.77:40547->",
+        host: "10.72.2.77",
+        packet: "U:10.72.2.77:{port}->",
         reasons: &["IP_RPFILTER"],
         functions: &["ip_rcv_finish_core"],
     },
     Case {
         name: "ttl_expired",
         prepare: routing::ttl_expired,
-        filter: ROUTED,
-        packet: "->10.72.2.2:9999",
+        host: ROUTED,
+        packet: "U:10.72.1.2:{port}->10.72.2.2:9999",
         reasons: &["IP_INHDR"],
         functions: &["ip_forward"],
     },
     Case {
         name: "too_big",
         prepare: routing::too_big,
-        filter: ROUTED,
-        packet: "->10.72.2.2:9999",
+        host: ROUTED,
+        packet: "U:10.72.1.2:{port}->10.72.2.2:9999",
         reasons: &["PKT_TOO_BIG"],
         functions: &["ip_forward"],
     },
     Case {
         name: "no_route",
         prepare: routing::no_route,
-        filter: ROUTED,
-        packet: "->203.0.113.7:9999",
+        host: ROUTED,
+        packet: "U:10.72.1.2:{port}->203.0.113.7:9999",
         reasons: &["IP_INNOROUTES"],
         functions: &["ip_error"],
     },
     Case {
         name: "unreachable_route",
         prepare: routing::unreachable_route,
-        filter: ROUTED,
-        packet: "->203.0.113.7:9999",
+        host: ROUTED,
+        packet: "U:10.72.1.2:{port}->198.51.100.7:9999",
         reasons: &["NOT_SPECIFIED"],
         functions: &["ip_error"],
     },
     Case {
         name: "blackhole_route",
         prepare: routing::blackhole_route,
-        filter: ROUTED,
-        packet: "->203.0.113.7:9999",
+        host: ROUTED,
+        packet: "U:10.72.1.2:{port}->192.0.2.7:9999",
         reasons: &["NOT_SPECIFIED", "IP_INNOROUTES"],
         functions: &["ip_error", "dst_discard", "ip_rcv_finish_core"],
     },
@@ -153,56 +154,56 @@ pub const CASES: &[Case] = &[
         // Freed in arp_error_report, by a jump, so the place is its caller's.
         name: "neighbour_failed",
         prepare: routing::neighbour_failed,
-        filter: CABLE,
-        packet: "->10.71.0.99:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.99:9999",
         reasons: &["NEIGH_FAILED"],
         functions: &["neigh_invalidate"],
     },
     Case {
         name: "neighbour_queue_full",
         prepare: routing::neighbour_queue_full,
-        filter: CABLE,
-        packet: "->10.71.0.99:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.98:9999",
         reasons: &["NEIGH_QUEUEFULL"],
         functions: &["__neigh_event_send"],
     },
     Case {
         name: "iptables_rule_legacy",
         prepare: netfilter::iptables_legacy,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow"],
     },
     Case {
         name: "iptables_rule_nft",
         prepare: netfilter::iptables_nft,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow", "nft_do_chain"],
     },
     Case {
         name: "nft_rule",
         prepare: netfilter::nft,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow", "nft_do_chain"],
     },
     Case {
         name: "conntrack_invalid",
         prepare: netfilter::conntrack_invalid,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow"],
     },
     Case {
         name: "netem_loss",
         prepare: devices::netem_loss,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["QDISC_DROP"],
         functions: &[
             "__dev_queue_xmit",
@@ -214,8 +215,8 @@ pub const CASES: &[Case] = &[
     Case {
         name: "tbf_limit",
         prepare: devices::tbf_limit,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["QDISC_DROP"],
         functions: &[
             "__dev_queue_xmit",
@@ -227,42 +228,42 @@ pub const CASES: &[Case] = &[
     Case {
         name: "tc_ingress",
         prepare: devices::tc_ingress,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["TC_INGRESS"],
         functions: &["__netif_receive_skb_core"],
     },
     Case {
         name: "tc_egress",
         prepare: devices::tc_egress,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["TC_EGRESS"],
         functions: &["__dev_queue_xmit"],
     },
     Case {
         name: "xdp",
         prepare: devices::xdp,
-        filter: CABLE,
-        packet: "->10.71.0.2:9999",
+        host: CABLE,
+        packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         // XDP_DROP itself is freed without a reason; `XDP` is for what goes wrong after it.
         reasons: &["NOT_SPECIFIED"],
         functions: &["do_xdp_generic", "netif_receive_generic_xdp"],
     },
     Case {
-        name: "bridge_port_blocked",
-        prepare: devices::bridge_port_blocked,
-        filter: BRIDGED,
-        packet: "->172.18.0.12:9999",
-        reasons: &["NOT_SPECIFIED", "BRIDGE_INGRESS_STP_STATE"],
-        functions: &["br_handle_frame"],
-    },
-    Case {
         name: "bridge_vlan_filtered",
         prepare: devices::bridge_vlan_filtered,
-        filter: BRIDGED,
-        packet: "->172.18.0.12:9999",
+        host: BRIDGED,
+        packet: "U:172.18.0.15:{port}->172.18.0.12:9999",
         reasons: &["NOT_SPECIFIED"],
         functions: &["br_handle_frame_finish", "br_allowed_ingress"],
+    },
+    Case {
+        name: "bridge_port_blocked",
+        prepare: devices::bridge_port_blocked,
+        host: BRIDGED,
+        packet: "U:172.18.0.15:{port}->172.18.0.12:9999",
+        reasons: &["NOT_SPECIFIED", "BRIDGE_INGRESS_STP_STATE"],
+        functions: &["br_handle_frame"],
     },
 ];

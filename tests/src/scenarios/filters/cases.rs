@@ -15,6 +15,8 @@ pub struct Case {
     pub unwanted: &'static [Packet],
     /// The filter holds all along the path, so wanted datagrams are seen at `udp_rcv`.
     pub whole_path: bool,
+    /// Packets are followed, as they are unless told otherwise.
+    pub followed: bool,
 }
 
 const fn case(
@@ -29,7 +31,13 @@ const fn case(
         wanted,
         unwanted,
         whole_path: true,
+        followed: false,
     }
+}
+
+const fn followed(mut case: Case) -> Case {
+    case.followed = true;
+    case
 }
 
 const fn partial(mut case: Case) -> Case {
@@ -214,7 +222,7 @@ pub const CASES: &[Case] = &[
             udp(Server, Client, 40004, 7001).v6(),
         ],
     ),
-    case(
+    followed(case(
         "all_together",
         &[
             "--src", CLIENT, "--dst", SERVER, "--dport", "7001", "--proto", "udp",
@@ -226,5 +234,5 @@ pub const CASES: &[Case] = &[
             udp(Client, Server, 40004, 7002),
             ping(Client, Server, 77),
         ],
-    ),
+    )),
 ];

@@ -12,7 +12,9 @@ use libtest_mimic::Trial;
 
 use self::cases::{CASES, Case};
 use self::packet::{Client, Node, Packet, Server, ping, udp};
+use super::shared::Shared;
 use super::trial;
+use crate::netns::Netns;
 use crate::process;
 use crate::row::Row;
 use crate::story::hop;
@@ -21,15 +23,27 @@ use crate::tracer::{Outcome, Tracer};
 use crate::traffic;
 
 pub fn trials() -> Vec<Trial> {
+    let pods = Shared::new(pods6);
     let mut trials: Vec<Trial> = CASES
         .iter()
-        .map(|case| trial(format!("filter_{}", case.name), || hold(case)))
+        .map(|case| {
+            let pods = pods.clone();
+            trial(format!("filter_{}", case.name), move || {
+                pods.with(|cluster| hold(case, cluster))
+            })
+        })
         .collect();
     trials.extend([
         trial("filter_icmpid", icmpid),
         trial("filter_iface", iface),
         trial("filter_netns", netns),
-        trial("filter_netns_equal_addresses", equal_addresses),
+        trial("filter_netns_equal_addresses", || {
+            equal_addresses(Named::Name)
+        }),
+        trial("filter_netns_by_path", || equal_addresses(Named::Path)),
+        trial("filter_netns_by_process", || {
+            equal_addresses(Named::Process)
+        }),
         trial("filter_pid", pid),
         trial("filter_in_the_kernel", in_the_kernel),
     ]);
@@ -43,19 +57,21 @@ fn pods6() -> Result<Cluster> {
     })
 }
 
-fn hold(case: &Case) -> Result<()> {
-    let cluster = pods6()?;
+/// What is not asked anew is not the filter's doing, so packets are followed in one case only.
+/// (Following is also what takes a tracer longest to start.)
+fn hold(case: &Case, cluster: &Cluster) -> Result<()> {
     let mut options = vec!["--route"];
+    options.extend((!case.followed).then_some("--no-follow"));
     options.extend(case.options);
     let tracer = Tracer::start(&options)?;
     for packet in case.unwanted.iter().chain(case.wanted) {
-        packet.send(&cluster)?;
+        packet.send(cluster)?;
     }
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         only(&outcome, case.wanted)?;
         if case.whole_path {
-            arrive(&outcome, &cluster, case.wanted)?;
+            arrive(&outcome, cluster, case.wanted)?;
         }
         Ok(())
     })())
@@ -177,13 +193,50 @@ fn netns() -> Result<()> {
     })())
 }
 
+/// How a namespace is named on the command line; `netns` takes the number.
+enum Named {
+    /// As `ip netns` does.
+    Name,
+    /// A file.
+    Path,
+    /// A process that is in it.
+    Process,
+}
+
+/// A process that does nothing inside a namespace, until this is dropped.
+struct Resident(std::process::Child);
+
+impl Resident {
+    fn of(net: &Netns) -> Result<Self> {
+        // It reads until its input ends.
+        let cat = || {
+            Ok(std::process::Command::new("cat")
+                .stdin(std::process::Stdio::piped())
+                .spawn()?)
+        };
+        net.enter(cat).map(Self)
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 /// Two pods with the same address and the same ports: only the namespace differs.
-fn equal_addresses() -> Result<()> {
+fn equal_addresses(named: Named) -> Result<()> {
     let (one, other) = (topology::pods()?, topology::pods()?);
     let packet = udp(Client, Server, 40001, 7001);
-    // By the name that ip netns gave it; `netns` takes the number.
-    let (name, inode) = (one.client.name(), one.client.inode());
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "-N", name])?;
+    let inode = one.client.inode();
+    let resident = Resident::of(&one.client)?;
+    let name = match named {
+        Named::Name => one.client.name().to_owned(),
+        Named::Path => format!("/run/netns/{}", one.client.name()),
+        Named::Process => format!("pid:{}", resident.0.id()),
+    };
+    let tracer = Tracer::start(&["--no-follow", "--route", "--host", CLIENT, "-N", &name])?;
     packet.send(&other)?;
     packet.send(&one)?;
     packet.send(&other)?;

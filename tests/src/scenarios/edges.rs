@@ -1,0 +1,186 @@
+//! Where following ends or is handed on without a copy: XDP, a tunnel in user space, IPVS.
+
+use std::io::{Read as _, Write as _};
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use libtest_mimic::Trial;
+
+use super::lit::open_tun;
+use super::load::pin;
+use super::trial;
+use crate::kernel_trace::KernelTrace;
+use crate::story::hop;
+use crate::topology::link::{LEFT, Link, RIGHT};
+use crate::topology::node::{self, Routed};
+use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::tracer::Tracer;
+use crate::traffic::{self, exchange::Exchange};
+use crate::xdp::XdpDrop;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("xdp_drops", xdp_drops),
+        trial("tun_hands_over", tun_hands_over),
+        trial("ipvs_tells", ipvs_tells),
+    ]
+}
+
+const ENDS: &[&str] = &["skb_release_head_state", "__consume_stateless_skb"];
+
+/// What XDP drops came up to the device, and not to IP; where it ended is told, and nothing after.
+fn xdp_drops() -> Result<()> {
+    let link = Link::build()?;
+    let _program = XdpDrop::attach(&link.right, "eth0")?;
+    let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+    let kernel = KernelTrace::start()?;
+    let options = [
+        "--route", "--life", "--drop", "--wide", "-H", LEFT, "--proto", "udp",
+    ];
+    let tracer = Tracer::start(&options)?;
+    traffic::send(&sender, at(RIGHT, PORT)?, b"unwanted")?;
+    // Which function it is depends on what was inlined.
+    let by_xdp = |function: &str| function.contains("xdp");
+    kernel.wait_for(1, |drop| by_xdp(&drop.function))?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let id = outcome
+            .identity(&hop(&["ip_send_skb"]).inside(&link.left))?
+            .id;
+        outcome.one_family(id)?;
+        let ip = hop(&["ip_rcv", "ip_rcv_core", "udp_rcv"]).inside(&link.right);
+        outcome.none(&ip)?;
+        let mut of_it = outcome
+            .rows
+            .iter()
+            .filter(|row| hop(&[]).id(id).matches(row));
+        let last = of_it.next_back().context("no row")?;
+        ensure!(hop(ENDS).matches(last), "it does not end: {last}");
+        let dropped = outcome.rows.iter().find_map(|row| row.dropped());
+        let dropped = dropped.context("no drop is told")?;
+        ensure!(by_xdp(dropped.function), "dropped in {}", dropped.function);
+        Ok(())
+    })())
+}
+
+/// A program takes a packet out of one device and puts it into another: for the kernel these are
+/// two packets, and nothing says that they have to do with each other. All on one processor: 7.2
+/// frees a datagram that another one allocated only when it has collected some of them.
+fn tun_hands_over() -> Result<()> {
+    const FROM: &str = "10.83.0.1";
+    const TO: &str = "10.83.0.2";
+    let link = Link::build()?;
+    let mut out = open_tun(&link.left, "tun7")?;
+    let mut into = open_tun(&link.right, "tun7")?;
+    for (host, own) in [(&link.left, FROM), (&link.right, TO)] {
+        host.ip(&format!("link set tun7 up\naddr add {own}/24 dev tun7\n"))?;
+    }
+    let exchange = Exchange::open(
+        (&link.left, at(FROM, CLIENT_PORT)?),
+        (&link.right, at(TO, PORT)?),
+    )?;
+    let options = [
+        "--route", "--life", "--tunnel", "--wide", "-H", FROM, "--proto", "udp",
+    ];
+    let tracer = Tracer::start(&options)?;
+    thread::scope(|scope| -> Result<()> {
+        let program = scope.spawn(move || -> Result<()> {
+            pin(0)?;
+            let mut packet = [0; 2048];
+            let length = out.read(&mut packet)?;
+            Ok(into.write_all(&packet[..length])?)
+        });
+        let user = scope.spawn(|| {
+            pin(0)?;
+            exchange.ask(at(TO, PORT)?).map(drop)
+        });
+        for side in [user, program] {
+            side.join().map_err(|_| anyhow!("a side panicked"))??;
+        }
+        Ok(())
+    })?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let taken = outcome.identity(&hop(&["tun_net_xmit"]).inside(&link.left))?;
+        let given = outcome.identity(&hop(&["udp_rcv"]).inside(&link.right))?;
+        ensure!(
+            taken.id != given.id && given.parent.is_none(),
+            "{given:?} has nothing to do with {taken:?}"
+        );
+        for id in [taken.id, given.id] {
+            let mut rows = outcome
+                .rows
+                .iter()
+                .filter(|row| hop(&[]).id(id).matches(row));
+            let last = rows.next_back().context("no row")?;
+            ensure!(hop(ENDS).matches(last), "packet #{id} does not end: {last}");
+        }
+        Ok(())
+    })())
+}
+
+/// IPVS's own functions, in the order of the packet's way through them.
+fn ipvs_tells() -> Result<()> {
+    let routed = Routed::build()?;
+    routed.serve_by_ipvs()?;
+    let exchange = Exchange::open(
+        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
+        (&routed.server, at(node::SERVER, PORT)?),
+    )?;
+    let options = [
+        "--route",
+        "--ipvs",
+        "--wide",
+        "-H",
+        node::CLIENT,
+        "--proto",
+        "udp",
+    ];
+    let tracer = Tracer::start(&options)?;
+    let seen = exchange.ask(at(node::SERVICE, PORT)?)?;
+    exchange.answer(seen, at(node::SERVICE, PORT)?)?;
+    let outcome = tracer.stop()?;
+    let to_service = format!("->{}:{PORT}", node::SERVICE);
+    let to_server = format!("->{}:{PORT}", node::SERVER);
+    outcome.explain((|| {
+        outcome.complete()?;
+        let node = &routed.node;
+        let id = outcome
+            .identity(&hop(&["ip_rcv"]).inside(node).pkt(&to_service))?
+            .id;
+        // 5.10 has a function for each hook, later kernels one for all.
+        let into = hop(&["ip_vs_in_hook", "ip_vs_in", "ip_vs_remote_request4"]);
+        outcome.in_order(&[
+            into.inside(node).pkt(&to_service).id(id),
+            hop(&["ip_vs_schedule"])
+                .inside(node)
+                .pkt(&to_service)
+                .id(id),
+            hop(&["ip_vs_nat_xmit"])
+                .inside(node)
+                .pkt(&to_service)
+                .id(id),
+            hop(&["ip_output"]).inside(node).pkt(&to_server).id(id),
+            hop(&["udp_rcv"])
+                .inside(&routed.server)
+                .pkt(&to_server)
+                .id(id),
+        ])?;
+        let back = outcome
+            .identity(
+                &hop(&["ip_rcv"])
+                    .inside(node)
+                    .pkt(&format!("{}:{PORT}->", node::SERVER)),
+            )?
+            .id;
+        outcome.in_order(&[
+            hop(&["handle_response"]).inside(node).id(back),
+            hop(&["udp_rcv"])
+                .inside(&routed.client)
+                .pkt(&format!("{}:{PORT}->", node::SERVICE))
+                .id(back),
+        ])
+    })())
+}
