@@ -139,6 +139,18 @@ struct Functions {
     modules: Vec<String>,
 }
 
+/// Modules while symbols are read. Each module's stand together; what comes later under its name is
+/// of code that ran once, when the module was loaded, and is no longer there: ftrace keeps those
+/// names if it was in use then (kernel/trace/ftrace.c, ftrace_free_mem, since 4.15), and the memory
+/// may be another module's by now.
+#[derive(Default)]
+struct Modules {
+    /// Their places in [`Functions::modules`].
+    known: HashMap<String, u16>,
+    /// The one whose symbols are being read.
+    last: u16,
+}
+
 /// Sixteen bytes, as there are a hundred thousand.
 #[derive(Clone, Copy, Debug)]
 struct Function {
@@ -153,12 +165,12 @@ struct Function {
 impl Functions {
     /// Reads the text of `/proc/kallsyms`; lines that are not understood are left out.
     fn read(&mut self, text: &mut dyn BufRead, modules_only: bool) {
-        let mut known = HashMap::new();
+        let mut modules = Modules::default();
         let mut line = Vec::new();
         self.modules = vec![String::new()];
         while text.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
             if let Ok(line) = str::from_utf8(&line) {
-                self.line(line, modules_only, &mut known);
+                self.line(line, modules_only, &mut modules);
             }
             line.clear();
         }
@@ -174,7 +186,7 @@ impl Functions {
         &mut self,
         line: &str,
         modules_only: bool,
-        known: &mut HashMap<String, u16>,
+        modules: &mut Modules,
     ) -> Option<()> {
         let mut words = line.split_ascii_whitespace();
         let address = u64::from_str_radix(words.next()?, 16).ok()?;
@@ -191,14 +203,18 @@ impl Functions {
         let module = module.trim_start_matches('[').trim_end_matches(']');
         let module = if module.is_empty() {
             0
-        } else if let Some(module) = known.get(module) {
+        } else if let Some(module) = modules.known.get(module) {
             *module
         } else {
             let number = u16::try_from(self.modules.len()).ok()?;
             self.modules.push(module.to_owned());
-            known.insert(module.to_owned(), number);
+            modules.known.insert(module.to_owned(), number);
+            modules.last = number;
             number
         };
+        if module != 0 && module != modules.last {
+            return None;
+        }
         self.all.push(Function {
             address,
             name: u32::try_from(self.names.len()).ok()?,

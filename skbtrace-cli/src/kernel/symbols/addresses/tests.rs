@@ -51,6 +51,21 @@ fn an_address_is_in_the_function_that_starts_before_it() {
     assert_eq!(name(0xffff_ffff_c000_2101), "br_forward+0x1 [bridge]");
 }
 
+/// What a module ran when it was loaded is gone, and another's code may be there.
+#[test]
+fn names_that_ftrace_kept_of_a_module_are_left_out() {
+    let text = format!(
+        "{TEXT}\
+        ffffffffc0100000 T br_init\t[bridge]\n\
+        ffffffffc0300000 T veth_init\t[veth]\n"
+    );
+    let functions = functions(&text);
+    let name = |address| found(&functions, address).unwrap_or_default();
+    assert_eq!(name(0xffff_ffff_c010_0f10), "veth_xmit+0x10 [veth]");
+    assert_eq!(name(0xffff_ffff_c010_0010), "");
+    assert_eq!(name(0xffff_ffff_c030_0010), "");
+}
+
 #[test]
 fn what_lies_between_is_in_no_function() {
     let functions = functions(TEXT);
