@@ -29,9 +29,11 @@ mod sockets;
 mod tunnel_headers;
 mod tunnels;
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, bail};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -55,6 +57,21 @@ pub fn skip<T>(reason: impl Into<String>) -> Result<T> {
     bail!(Skip(reason.into()))
 }
 
+/// How long each trial took.
+static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+/// Names those that took longest: a run is to stay short.
+fn tell_slowest() {
+    let Ok(mut times) = TIMES.lock() else {
+        return;
+    };
+    times.sort_by_key(|(time, _)| Reverse(*time));
+    println!("slowest:");
+    for (time, name) in times.iter().take(10) {
+        println!("  {:6.1} s {name}", time.as_secs_f64());
+    }
+}
+
 /// Makes a trial of a function that fails, passes or skips.
 pub fn trial(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     let name = name.into();
@@ -62,7 +79,9 @@ pub fn trial(name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 
     Trial::ignorable_test(name, move || {
         let start = Instant::now();
         let outcome = wait::check_interrupted().and_then(|()| run());
-        println!("TIME {shown} {:.1} s", start.elapsed().as_secs_f64());
+        if let Ok(mut times) = TIMES.lock() {
+            times.push((start.elapsed(), shown.clone()));
+        }
         match outcome {
             Ok(()) => Ok(Completion::Completed),
             Err(error) => verdict(&shown, &error),
@@ -94,7 +113,11 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
         test_threads: Some(1),
         ..Arguments::default()
     };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !list {
+        tell_slowest();
+    }
+    conclusion.exit_code()
 }
 
 fn all(filter: Option<&str>) -> Vec<Trial> {

@@ -182,12 +182,7 @@ impl Functions {
     }
 
     /// Takes a line: address, kind, name and, of a module, its name in brackets.
-    fn line(
-        &mut self,
-        line: &str,
-        modules_only: bool,
-        modules: &mut Modules,
-    ) -> Option<()> {
+    fn line(&mut self, line: &str, modules_only: bool, modules: &mut Modules) -> Option<()> {
         let mut words = line.split_ascii_whitespace();
         let address = u64::from_str_radix(words.next()?, 16).ok()?;
         let (kind, name, module) = (words.next()?, words.next()?, words.next().unwrap_or(""));
