@@ -7,8 +7,8 @@
 //! kprobe.multi, fentry and tracepoints, with and without plain loads of kernel memory.
 //!
 //! **Invariant:** an ordinary packet (an IP header without options, no VLAN tag in the frame) that
-//! the filter rejects by its addresses, protocol or ports is read twice at most, once its
-//! `sk_buff` and once its headers, and calls no map helper.
+//! the filter rejects is read twice at most, once its `sk_buff` and once its headers, and calls no
+//! map helper; one whose addresses were accepted and its protocol or ports not, three times.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

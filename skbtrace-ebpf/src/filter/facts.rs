@@ -5,14 +5,13 @@ use core::mem::{MaybeUninit, offset_of};
 use skbtrace_common::{
     config::{
         DPORT, DST, HOST, ICMPID, MAX_VALUES, NO_V4, NO_V6, PORT, PROTO, SPORT, SRC, TRANSPORT,
-        USE_CAST,
     },
     proto::{ICMP, ICMP6, NO_NEXT, SCTP, TCP, UDP, UDPLITE},
 };
 
 use crate::{
     config,
-    kernel::{binding, copy, has, load_8, option, read, window},
+    kernel::{binding, copy, has, load_8, read, window},
     offset,
     packet::{ARP, Headers, IPV4, IPV6},
     skb::{Skb, sock_protocol},
@@ -30,8 +29,6 @@ struct Facts {
     whole: bool,
     /// Where the transport header is in the kernel's memory; 0 when `words` holds its beginning.
     transport: u64,
-    /// From where the network header can be loaded.
-    header: *const u8,
     /// Addresses in network order; of IPv4 the first word.
     src: MaybeUninit<[u32; 4]>,
     dst: MaybeUninit<[u32; 4]>,
@@ -47,7 +44,6 @@ pub fn accepts_packet(skb: &Skb) -> bool {
         protocol: 0,
         whole: true,
         transport: 0,
-        header: crate::follow::opaque(0) as *const u8,
         src: MaybeUninit::uninit(),
         dst: MaybeUninit::uninit(),
         words: MaybeUninit::uninit(),
@@ -56,7 +52,7 @@ pub fn accepts_packet(skb: &Skb) -> bool {
     let headers = Headers::find(skb, binding);
     let mut buffer = MaybeUninit::<Ipv6>::uninit();
     let found = match headers.protocol {
-        IPV4 if !active!(NO_V4) => facts.take_ipv4(&mut buffer, headers.address()),
+        IPV4 if !active!(NO_V4) => facts.take_addresses4(&mut buffer, headers.address()),
         IPV6 if !active!(NO_V6) => facts.take_ipv6(&mut buffer, headers.address()),
         ARP if !active!(NO_V4) => facts.take_arp(&mut buffer, headers.address()),
         0 if binding.is_bare() => facts.take_sock(skb),
@@ -70,7 +66,9 @@ pub fn accepts_packet(skb: &Skb) -> bool {
     }
     // Most packets are rejected by now: what follows is found only for the others.
     if headers.protocol == IPV4 {
-        facts.take_transport4(headers.address());
+        if !facts.take_transport4(&mut buffer, headers.address()) {
+            return false;
+        }
     } else if headers.protocol == IPV6 {
         facts.skip_extensions();
     }
@@ -163,32 +161,33 @@ fn set_address6(to: &mut MaybeUninit<[u32; 4]>, from: *const [u32; 4]) {
 }
 
 impl Facts {
+    /// Source and destination, which are neighbours; the rest of the header may not be needed.
     #[inline(always)]
-    fn take_ipv4(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
-        let size = if active!(PORT | SPORT | DPORT | ICMPID) {
-            size_of::<Ipv4>()
-        } else {
-            offset_of!(Ipv4, transport)
-        };
-        let header = read_header!(Ipv4, size, buffer, address);
-        self.header = header.cast();
-        if option(USE_CAST) {
-            // SAFETY: source and destination are neighbours.
-            let both = unsafe { load_8((&raw const (*header).src).cast::<u8>()) };
-            self.set_addresses4(both as u32, (both >> 32) as u32);
-        } else {
-            self.set_addresses4(get!(header, src), get!(header, dst));
+    fn take_addresses4(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
+        if !active!(HOST | SRC | DST) {
+            self.set_addresses4(0, 0);
+            return true;
         }
+        let both = read_header!(u64, 8, buffer, address + offset_of!(Ipv4, src) as u64);
+        // SAFETY: it was read.
+        let both = unsafe { load_8(both.cast::<u8>()) };
+        self.set_addresses4(both as u32, (both >> 32) as u32);
         true
     }
 
     /// What else of an IPv4 header is looked at.
     #[inline(always)]
-    fn take_transport4(&mut self, address: u64) {
-        let header = self.header.cast::<Ipv4>();
+    fn take_transport4(&mut self, buffer: &mut MaybeUninit<Ipv6>, address: u64) -> bool {
+        let with_ports = active!(PORT | SPORT | DPORT | ICMPID);
+        let size = if with_ports {
+            size_of::<Ipv4>()
+        } else {
+            offset_of!(Ipv4, transport)
+        };
+        let header = read_header!(Ipv4, size, buffer, address);
         self.protocol = get!(header, protocol);
-        if !active!(PORT | SPORT | DPORT | ICMPID) {
-            return;
+        if !with_ports {
+            return true;
         }
         self.whole = get!(header, fragment) & 0x1fff_u16.to_be() == 0;
         let length = u64::from(get!(header, version_ihl) & 0xf) * 4;
@@ -197,6 +196,7 @@ impl Facts {
         } else {
             self.transport = address + length;
         }
+        true
     }
 
     #[inline(always)]
