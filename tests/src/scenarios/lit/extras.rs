@@ -15,6 +15,7 @@ use nix::sys::socket::{
 };
 
 use crate::netns::Netns;
+use crate::process;
 use crate::topology::at;
 use crate::traffic;
 
@@ -131,6 +132,8 @@ pub fn tun(net: &Netns) -> Result<()> {
 
 /// A tun device of this name, without a header before the packets.
 pub fn open_tun(net: &Netns, name: &str) -> Result<File> {
+    // Built in, or loaded: either is well.
+    let _ = process::run("modprobe", &["-q", "tun"]);
     net.enter(|| {
         let device = OpenOptions::new()
             .read(true)

@@ -82,6 +82,7 @@ const MODULES: &[&str] = &[
     "sch_fq_codel",
     "sch_ingress",
     "sch_netem",
+    "sch_prio",
     "sch_tbf",
 ];
 
@@ -128,12 +129,13 @@ fn lit() -> Result<()> {
     Ok(())
 }
 
-/// Functions that were attached, without the compiler's suffix.
+/// Functions that were attached to show packets, without the compiler's suffix.
 fn attached(outcome: &Outcome) -> BTreeSet<&str> {
     outcome
         .stderr
         .iter()
         .filter_map(|line| line.strip_prefix("skbtrace: attached "))
+        .filter(|rest| !rest.ends_with(')'))
         .filter_map(|rest| rest.split_once(" by "))
         .map(|(symbol, _)| symbol.split('.').next().unwrap_or(symbol))
         .collect()

@@ -15,6 +15,7 @@ use crate::topology::{
     CLIENT, CLIENT_PORT, CLIENT6, Cluster, PORT, Plan, SERVER, SERVER6, SERVICE, at, ip,
 };
 use crate::traffic::{self, exchange::Exchange, stream};
+use crate::wait::{self, LONG};
 use crate::xdp::XdpDrop;
 
 /// A kind of traffic, and its name for what is said of it.
@@ -162,7 +163,7 @@ fn sockets() -> Result<()> {
 fn queues() -> Result<()> {
     let link = Link::build()?;
     let left = &link.left;
-    for kind in ["pfifo_fast", "fq_codel", "pfifo limit 10"] {
+    for kind in ["pfifo_fast", "fq_codel", "prio"] {
         set(left, &format!("tc qdisc replace dev eth0 root {kind}"));
         for _ in 0..5 {
             datagram(left, at(RIGHT, 7)?, 100)?;
@@ -306,7 +307,23 @@ fn tables() -> Result<()> {
     attempt(stream::refused(left, at(RIGHT, 5004)?));
     set(left, "ip neigh del 10.71.0.2 dev eth0");
     traffic::ping(left, ip(RIGHT)?, 5)?;
-    traffic::ping(left, ip(RIGHT6)?, 5)
+    traffic::ping(left, ip(RIGHT6)?, 5)?;
+    unanswered(left)
+}
+
+/// Neighbours that are not there, until the kernel has given up on them.
+fn unanswered(net: &Netns) -> Result<()> {
+    const ABSENT: [&str; 2] = ["10.71.0.78", "fd00:71::78"];
+    for address in ABSENT {
+        datagram(net, at(address, PORT)?, 10)?;
+    }
+    for address in ABSENT {
+        wait::until("a neighbour to be given up", LONG, || {
+            let shown = net.run("ip", &["neigh", "show", address])?;
+            Ok(shown.contains("FAILED").then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Both iptables and nftables' own, at all four hooks, in both families.
