@@ -5,7 +5,7 @@
 //! the stack, constants in registers, jumps lead to jumps. The verifier would find the dead code
 //! too, but it copies, checks and patches the whole image first, once for each hook, and it
 //! improves nothing. Here a program is taken apart ([`code`]), what is known of its values is
-//! followed ([`flow`]), operations are replaced by cheaper ones ([`rewrite`]), what is computed for
+//! followed ([`value`], [`flow`]), operations are replaced by cheaper ones ([`rewrite`]), what is computed for
 //! nobody goes ([`liveness`]), and blocks are put in order ([`order`]).
 //!
 //! **Invariant:** the result does what the program does, and gives the verifier no less to go by:
@@ -14,9 +14,12 @@
 
 mod code;
 mod flow;
+mod frame;
 mod liveness;
 mod order;
 mod rewrite;
+mod state;
+mod value;
 
 use aya_obj::generated::bpf_insn;
 

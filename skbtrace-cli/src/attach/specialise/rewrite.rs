@@ -2,7 +2,9 @@
 
 use super::{
     code::{ADD, FRAME, MOV, Op, Operand, SUB, allows, short},
-    flow::{Effect, Flow, State, Value, arithmetic, branch, leaders},
+    flow::{Effect, Flow, branch, leaders},
+    state::State,
+    value::{Value, arithmetic},
 };
 
 /// How far an offset is moved into a load or store; the verifier wants it small.
