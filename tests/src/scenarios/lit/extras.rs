@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::mem::size_of;
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -77,8 +77,8 @@ pub fn bypass(net: &Netns, iface: &str) -> Result<()> {
     })
 }
 
-/// A raw socket that nobody reads, and more datagrams than it has room for.
-pub fn full_raw_socket(from: &Netns, to: &Netns, address: &str) -> Result<()> {
+/// A raw socket and a UDP socket that nobody reads, and more datagrams than they have room for.
+pub fn full_sockets(from: &Netns, to: &Netns, address: &str) -> Result<()> {
     let raw = to.enter(|| {
         let udp = SockProtocol::Udp;
         Ok(socket(
@@ -90,7 +90,8 @@ pub fn full_raw_socket(from: &Netns, to: &Netns, address: &str) -> Result<()> {
     })?;
     setsockopt(&raw, sockopt::RcvBuf, &1)?;
     let target = at(address, 7777)?;
-    let _receiver: UdpSocket = traffic::udp_socket(to, target)?;
+    let receiver = traffic::udp_socket(to, target)?;
+    setsockopt(&receiver, sockopt::RcvBuf, &1)?;
     let sender = traffic::udp_socket(from, traffic::any(target))?;
     for _ in 0..10 {
         traffic::send(&sender, target, &[b'x'; 1000])?;

@@ -152,7 +152,7 @@ fn sockets() -> Result<()> {
     }
     extras::to_group(left, LEFT, "239.1.1.1")?;
     datagram(left, at("10.71.0.77", PORT)?, 100)?;
-    extras::full_raw_socket(left, right, RIGHT)?;
+    extras::full_sockets(left, right, RIGHT)?;
     extras::bypass(left, "eth0")?;
     Frame::new((RIGHT_MAC, LEFT_MAC), (LEFT, 1), (RIGHT, 2))?.transmit(left, "eth0")?;
     // Answered by nobody, so it is sent again.
