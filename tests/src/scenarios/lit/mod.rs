@@ -145,7 +145,7 @@ fn attached(outcome: &Outcome) -> BTreeSet<&str> {
 /// chooses so that it tells: nftables' own are called `lit…`, the others belong to the legacy tools.
 fn row_of(row: &Row) -> &str {
     if row.dropped().is_some() {
-        return "kfree_skb";
+        return row.what.split('.').next().unwrap_or("?");
     }
     if row.state().is_some() || row.translated().is_some() {
         let function = row
