@@ -22,7 +22,7 @@ pub struct Effect {
 pub struct Flow {
     /// Before each operation that something jumps to or that follows a branch, and at the starts
     /// of functions.
-    starts: Vec<Option<State>>,
+    starts: Vec<Option<Box<State>>>,
     /// The function each operation belongs to, by its first operation.
     functions: Vec<usize>,
     /// Of each function, by its first operation.
@@ -49,11 +49,11 @@ impl Flow {
     fn round(&mut self, ops: &[Op], leaders: &[bool]) -> Option<bool> {
         let before = self.frames.clone();
         let mut waiting = vec![0];
-        self.starts[0] = Some(State::start(0));
+        self.starts[0] = Some(Box::new(State::start(0)));
         self.functions[0] = 0;
         while let Some(start) = waiting.pop() {
             let function = self.functions[start];
-            let mut state = self.starts[start].clone()?;
+            let mut state = self.start(start)?;
             let mut at = start;
             loop {
                 let op = ops.get(at)?;
@@ -107,7 +107,7 @@ impl Flow {
                 }
             }
             place => {
-                *place = Some(state.clone());
+                *place = Some(Box::new(state.clone()));
                 self.functions[at] = function;
                 waiting.push(at);
             }
@@ -117,7 +117,7 @@ impl Flow {
 
     /// What is known where a block starts; `None` where none ever comes.
     pub fn start(&self, at: usize) -> Option<State> {
-        self.starts[at].clone()
+        self.starts[at].as_deref().cloned()
     }
 
     /// The function that a block belongs to.
