@@ -4,6 +4,7 @@
 //! constant in it, so the object is taken apart by aya-obj and loaded by ourselves.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     ffi::{CStr, CString},
     io,
@@ -78,9 +79,17 @@ pub struct LoadError {
 
 /// The object with its maps created; programs are loaded from it.
 pub struct Loaded {
-    programs: HashMap<&'static str, Vec<bpf_insn>>,
+    programs: HashMap<&'static str, Program>,
     license: CString,
     maps: HashMap<String, MapData>,
+}
+
+/// A program of the object.
+struct Program {
+    /// With the configuration in it.
+    image: Vec<bpf_insn>,
+    /// Specialised for this run; made when it is first loaded, for few programs are.
+    specialised: OnceCell<Vec<bpf_insn>>,
 }
 
 /// The programs of the object.
@@ -184,10 +193,15 @@ impl Loaded {
                 .functions
                 .get(&program.function_key())
                 .ok_or_else(|| ObjectError::Damaged(format!("no code for {name}")))?;
-            let mut instructions = function.instructions.clone();
-            configure(&mut instructions, config, shape.cast_function);
-            let instructions = specialise(&instructions, |number| number == Binding::PLACEHOLDER);
-            programs.insert(name, instructions);
+            let mut image = function.instructions.clone();
+            configure(&mut image, config, shape.cast_function);
+            programs.insert(
+                name,
+                Program {
+                    image,
+                    specialised: OnceCell::new(),
+                },
+            );
         }
         Ok(Self {
             programs,
@@ -207,7 +221,10 @@ impl Loaded {
         kind: ProgramKind<'_>,
         binding: Binding,
     ) -> Result<OwnedFd, LoadError> {
-        let mut instructions = self.programs[program].clone();
+        let Program { image, specialised } = &self.programs[program];
+        let mut instructions = specialised
+            .get_or_init(|| specialise(image, |number| number == Binding::PLACEHOLDER))
+            .clone();
         bind(&mut instructions, binding);
         let instructions = specialise(&instructions, |_| false);
         let load = |log: &mut [u8]| sys::load(kind, &instructions, &self.license, program, log);

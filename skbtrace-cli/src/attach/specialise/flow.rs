@@ -1,5 +1,7 @@
 //! The flow of values through a program, along all its ways.
 
+use std::collections::BTreeSet;
+
 use super::{
     code::{Op, decide},
     frame::{Frame, helper},
@@ -27,6 +29,25 @@ pub struct Flow {
     functions: Vec<usize>,
     /// Of each function, by its first operation.
     frames: Vec<Frame>,
+    /// Something may run more than once.
+    loops: bool,
+}
+
+/// Blocks to go through, those first that no other of them leads to (but in loops), so that what
+/// arrives at a block has all arrived before it is gone through.
+struct Waiting {
+    ranks: Vec<usize>,
+    blocks: BTreeSet<(usize, usize)>,
+}
+
+impl Waiting {
+    fn push(&mut self, at: usize) {
+        self.blocks.insert((self.ranks[at], at));
+    }
+
+    fn pop(&mut self) -> Option<usize> {
+        self.blocks.pop_first().map(|(_, at)| at)
+    }
 }
 
 impl Flow {
@@ -36,19 +57,26 @@ impl Flow {
             starts: vec![None; ops.len()],
             functions: vec![0; ops.len()],
             frames: vec![Frame::default(); ops.len()],
+            loops: false,
         };
         let leaders = leaders(ops);
+        let (ranks, loops) = ranks(ops)?;
+        flow.loops = loops;
+        let mut waiting = Waiting {
+            ranks,
+            blocks: BTreeSet::new(),
+        };
         // Each round starts from what the last found to be exposed; it only becomes more.
-        while flow.round(ops, &leaders)? {
+        while flow.round(ops, &leaders, &mut waiting)? {
             flow.starts.fill(None);
         }
         Some(flow)
     }
 
     /// Follows all ways; whether more is exposed than was assumed.
-    fn round(&mut self, ops: &[Op], leaders: &[bool]) -> Option<bool> {
+    fn round(&mut self, ops: &[Op], leaders: &[bool], waiting: &mut Waiting) -> Option<bool> {
         let before = self.frames.clone();
-        let mut waiting = vec![0];
+        waiting.push(0);
         self.starts[0] = Some(Box::new(State::start(0)));
         self.functions[0] = 0;
         while let Some(start) = waiting.pop() {
@@ -65,24 +93,24 @@ impl Flow {
                             inner.set(register, number);
                         }
                     }
-                    self.arrive(there, &inner, there, &mut waiting)?;
+                    self.arrive(there, &inner, there, waiting)?;
                 }
                 let branch = branch(op, &state);
                 self.apply(op, at, function, &mut state);
                 match (*op, branch) {
                     (Op::Exit, _) => break,
                     (Op::Jump { there }, _) | (Op::Branch { there, .. }, Some(true)) => {
-                        self.arrive(there, &state, function, &mut waiting)?;
+                        self.arrive(there, &state, function, waiting)?;
                         break;
                     }
                     (Op::Branch { there, .. }, None) => {
-                        self.arrive(there, &state, function, &mut waiting)?;
+                        self.arrive(there, &state, function, waiting)?;
                     }
                     _ => {}
                 }
                 at += 1;
                 if *leaders.get(at)? {
-                    self.arrive(at, &state, function, &mut waiting)?;
+                    self.arrive(at, &state, function, waiting)?;
                     break;
                 }
             }
@@ -95,13 +123,12 @@ impl Flow {
         at: usize,
         state: &State,
         function: usize,
-        waiting: &mut Vec<usize>,
+        waiting: &mut Waiting,
     ) -> Option<()> {
         match self.starts.get_mut(at)? {
             Some(known) => {
                 let (changed, mixed) = known.meet(state, at);
-                let reached = &mut self.frames[function].reached;
-                *reached = reached.and(mixed);
+                self.frames[function].reached |= mixed;
                 if changed {
                     waiting.push(at);
                 }
@@ -190,7 +217,8 @@ impl Flow {
             Op::Jump { .. } | Op::Branch { .. } | Op::Exit | Op::Nothing => None,
         };
         if let Some((to, value)) = result {
-            if value == Value::result(at, false) || value == Value::result(at, true) {
+            let is_new = value == Value::result(at, false) || value == Value::result(at, true);
+            if is_new && self.loops {
                 state.outdate(at);
             }
             state.set(to, value);
@@ -203,6 +231,50 @@ impl Flow {
         }
         effect
     }
+}
+
+/// A number for each operation, lower than the numbers of those it leads to, and whether there are
+/// loops, in which that cannot be. `None` when a way leads out of the program.
+fn ranks(ops: &[Op]) -> Option<(Vec<usize>, bool)> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Not,
+        /// What it leads to is being numbered.
+        Open,
+        Done,
+    }
+    let leads_to = |at: usize| match ops[at] {
+        Op::Jump { there } => [Some(there), None],
+        Op::Branch { there, .. } | Op::CallFunction { there } => [Some(there), Some(at + 1)],
+        Op::Exit => [None; 2],
+        _ => [Some(at + 1), None],
+    };
+    let mut ranks = vec![usize::MAX; ops.len()];
+    let mut seen = vec![Seen::Not; ops.len()];
+    let mut loops = false;
+    let mut next = ops.len();
+    let mut open = vec![(0, 0)];
+    while let Some((at, step)) = open.last_mut() {
+        seen[*at] = Seen::Open;
+        match leads_to(*at).get(*step) {
+            Some(there) => {
+                *step += 1;
+                let Some(there) = *there else { continue };
+                match seen.get(there)? {
+                    Seen::Not => open.push((there, 0)),
+                    Seen::Open => loops = true,
+                    Seen::Done => {}
+                }
+            }
+            None => {
+                next -= 1;
+                ranks[*at] = next;
+                seen[*at] = Seen::Done;
+                open.pop();
+            }
+        }
+    }
+    Some((ranks, loops))
 }
 
 /// Operations at which a block starts.

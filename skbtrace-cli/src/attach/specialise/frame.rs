@@ -27,7 +27,7 @@ impl Frame {
     pub fn words(&self, base: Value, size: i64) -> Words {
         match base {
             Value::Offset(Root::Frame, offset) => Words::of(offset, size),
-            _ if base.may_be_frame() => base.leads_to().and(self.reached),
+            _ if base.may_be_frame() => base.leads_to() | self.reached,
             _ => Words::default(),
         }
     }
@@ -40,7 +40,7 @@ impl Frame {
     /// Words that the arguments of a call lead to.
     pub fn passed(&self, state: &State, arguments: usize) -> Words {
         (1..=arguments).fold(Words::default(), |passed, register| {
-            passed.and(self.behind(state.register(register)))
+            passed | self.behind(state.register(register))
         })
     }
 
@@ -49,7 +49,7 @@ impl Frame {
     pub fn in_reach_of_callee(&self, state: &State) -> Words {
         let passed = self.passed(state, 5);
         if passed.meets(self.pointers) {
-            passed.and(self.exposed)
+            passed | self.exposed
         } else {
             passed
         }
@@ -69,17 +69,17 @@ impl Frame {
                 let to = self.words(base, 8);
                 let behind = self.behind(state.operand(operand));
                 if to != Words::default() && behind != Words::default() {
-                    self.reached = self.reached.and(behind);
-                    self.exposed = self.exposed.and(behind);
-                    self.pointers = self.pointers.and(to);
+                    self.reached |= behind;
+                    self.exposed |= behind;
+                    self.pointers |= to;
                 }
             }
             // It may put pointers that it was given into memory that it was given, and return them.
             Op::CallFunction { .. } => {
                 let passed = self.in_reach_of_callee(state);
-                self.reached = self.reached.and(passed);
-                self.exposed = self.exposed.and(passed);
-                self.pointers = self.pointers.and(passed);
+                self.reached |= passed;
+                self.exposed |= passed;
+                self.pointers |= passed;
             }
             Op::Alu {
                 wide,

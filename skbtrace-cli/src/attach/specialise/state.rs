@@ -2,15 +2,17 @@
 
 use super::{
     code::{FRAME, Operand, REGISTERS},
-    value::{FRAME_SIZE, RESULT, Root, STALE, Value, WORDS, Words},
+    value::{FIRST_WORD, FRAME_SIZE, RESULT, Root, STALE, Value, WORDS, Words},
 };
 
 /// What is known at a place.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct State {
     registers: [Value; REGISTERS],
-    /// What was stored last at the start of a word, and how many bytes of it.
-    words: [Option<(Value, u8)>; WORDS],
+    /// Words of the stack of which something is known.
+    known: Words,
+    /// What was stored last at the start of such a word, and how many bytes of it.
+    words: [(Value, u8); WORDS],
 }
 
 impl State {
@@ -23,7 +25,8 @@ impl State {
         registers[FRAME] = Value::Offset(Root::Frame, 0);
         Self {
             registers,
-            words: [None; WORDS],
+            known: Words::default(),
+            words: [(Value::Number(0), 0); WORDS],
         }
     }
 
@@ -54,7 +57,11 @@ impl State {
         if place % 8 != 0 {
             return None;
         }
-        let (value, stored) = (*self.words.get(usize::try_from(place / 8).ok()?)?)?;
+        let word = usize::try_from(place / 8).ok()?;
+        if word >= WORDS || !self.known.has(word) {
+            return None;
+        }
+        let (value, stored) = self.words[word];
         match value {
             Value::Number(number) if size <= stored => Some(Value::Number(cut(number, size))),
             Value::Offset(..) if size == 8 && stored == 8 => Some(value),
@@ -66,26 +73,23 @@ impl State {
         self.forget(Words::of(offset, i64::from(size)));
         let place = offset + FRAME_SIZE;
         if place % 8 == 0
-            && let Ok(place) = usize::try_from(place / 8)
-            && let Some(word) = self.words.get_mut(place)
+            && let Ok(word) = usize::try_from(place / 8)
+            && word < WORDS
         {
-            *word = Some((value, size));
+            self.known.insert(word);
+            self.words[word] = (value, size);
         }
     }
 
     pub fn forget(&mut self, words: Words) {
-        for (number, word) in self.words.iter_mut().enumerate() {
-            if words.has(number) {
-                *word = None;
-            }
-        }
+        self.known = self.known - words;
     }
 
     /// An operation runs again: what was its result is no longer what it will give.
     pub fn outdate(&mut self, at: usize) {
         let places = self.registers.iter_mut().zip(0..);
-        let words = self.words.iter_mut().flatten().map(|(value, _)| value);
-        for (value, what) in places.chain(words.zip(16..)) {
+        let words = self.words.iter_mut().map(|(value, _)| value);
+        for (value, what) in places.chain(words.zip(FIRST_WORD..)) {
             if let Value::Offset(
                 Root::Made {
                     at: maker,
@@ -111,7 +115,7 @@ impl State {
                 return;
             }
             for value in [*mine, theirs] {
-                mixed = mixed.and(value.leads_to());
+                mixed |= value.leads_to();
             }
             let may_be_frame = mine.may_be_frame() || theirs.may_be_frame();
             let joined = Value::made(at, what, may_be_frame);
@@ -121,25 +125,18 @@ impl State {
         for (what, (mine, theirs)) in (0..).zip(self.registers.iter_mut().zip(other.registers)) {
             join(mine, theirs, what);
         }
-        let mut lost = false;
-        for (what, (mine, theirs)) in (16..).zip(self.words.iter_mut().zip(other.words)) {
-            match (mine.as_mut(), theirs) {
-                (Some((value, size)), Some((theirs, their_size))) if *size == their_size => {
-                    if *size == 8 {
-                        join(value, theirs, what);
-                    } else if *value != theirs {
-                        *mine = None;
-                        lost = true;
-                    }
-                }
-                (Some(_), _) => {
-                    *mine = None;
-                    lost = true;
-                }
-                (None, _) => {}
+        let mut lost = self.known - other.known;
+        for word in (self.known & other.known).each() {
+            let place = usize::from(word);
+            let (mine, theirs) = (&mut self.words[place], other.words[place]);
+            if mine.1 == 8 && theirs.1 == 8 {
+                join(&mut mine.0, theirs.0, FIRST_WORD + word);
+            } else if *mine != theirs {
+                lost.insert(place);
             }
         }
-        (changed || lost, mixed)
+        self.known = self.known - lost;
+        (changed || lost != Words::default(), mixed)
     }
 }
 

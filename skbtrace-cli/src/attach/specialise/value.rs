@@ -3,6 +3,8 @@
 //! A root is the frame pointer, the result of an operation, or whatever arrives in a register where
 //! ways meet. Equal values are equal when the program runs; nothing follows from unequal ones.
 
+use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
+
 use super::code::{ADD, MOV, SUB, compute};
 
 /// Eight-byte words of a frame.
@@ -23,8 +25,10 @@ pub enum Root {
     },
 }
 
-/// The result of an operation; below are registers and words.
+/// The result of an operation; below are registers, and from [`FIRST_WORD`] on words.
 pub const RESULT: u8 = u8::MAX;
+/// The first word of the stack.
+pub const FIRST_WORD: u8 = 16;
 /// What was a result of the operation before it ran again.
 pub const STALE: u8 = 128;
 
@@ -122,16 +126,55 @@ impl Words {
         Self(words)
     }
 
+    /// The numbers of its words.
+    pub fn each(mut self) -> impl Iterator<Item = u8> {
+        std::iter::from_fn(move || {
+            let first = self.0.trailing_zeros();
+            self.0 &= self.0.checked_sub(1)?;
+            u8::try_from(first).ok()
+        })
+    }
+
     pub const fn has(self, word: usize) -> bool {
         self.0 >> word & 1 == 1
     }
 
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    pub const fn insert(&mut self, word: usize) {
+        self.0 |= 1 << word;
     }
 
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for Words {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Words {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+impl BitAnd for Words {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl Sub for Words {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 }
 
