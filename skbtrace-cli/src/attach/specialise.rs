@@ -25,8 +25,9 @@ use aya_obj::generated::bpf_insn;
 
 use self::{code::Op, flow::Flow};
 
-/// Rounds at most; each finds what the last one made possible.
-const ROUNDS: usize = 6;
+/// A round that leaves out less than one operation in so many is the last. Each finds what the last
+/// one made possible, and it costs as much as the one before.
+const WORTHWHILE: usize = 32;
 
 /// Removes what can never run and what computes for nobody. `unknown` says which 64-bit immediates
 /// are placeholders, about which nothing may be assumed.
@@ -38,16 +39,16 @@ pub fn specialise(program: &[bpf_insn], unknown: impl Fn(u64) -> bool) -> Vec<bp
 }
 
 fn improve(mut ops: Vec<Op>) -> Option<Vec<Op>> {
-    for _ in 0..ROUNDS {
+    loop {
+        let before = ops.len();
         let flow = Flow::of(&ops)?;
-        let (effects, rewritten) = rewrite::rewrite(&mut ops, &flow);
-        let removed = liveness::remove_unwanted(&mut ops, &effects);
+        let effects = rewrite::rewrite(&mut ops, &flow);
+        liveness::remove_unwanted(&mut ops, &effects);
         ops = order::order(&ops);
-        if !rewritten && !removed {
-            break;
+        if ops.len() + before.div_ceil(WORTHWHILE) > before {
+            return Some(ops);
         }
     }
-    Some(ops)
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub struct Flow {
     functions: Vec<usize>,
     /// Of each function, by its first operation.
     frames: Vec<Frame>,
-    /// Something may run more than once.
-    loops: bool,
+    /// Operations that may run more than once.
+    repeated: Vec<bool>,
 }
 
 /// Blocks to go through, those first that no other of them leads to (but in loops), so that what
@@ -57,11 +57,11 @@ impl Flow {
             starts: vec![None; ops.len()],
             functions: vec![0; ops.len()],
             frames: vec![Frame::default(); ops.len()],
-            loops: false,
+            repeated: Vec::new(),
         };
         let leaders = leaders(ops);
-        let (ranks, loops) = ranks(ops)?;
-        flow.loops = loops;
+        let ranks = ranks(ops)?;
+        flow.repeated = repeated(ops, &ranks);
         let mut waiting = Waiting {
             ranks,
             blocks: BTreeSet::new(),
@@ -218,7 +218,7 @@ impl Flow {
         };
         if let Some((to, value)) = result {
             let is_new = value == Value::result(at, false) || value == Value::result(at, true);
-            if is_new && self.loops {
+            if is_new && self.repeated[at] {
                 state.outdate(at);
             }
             state.set(to, value);
@@ -233,48 +233,66 @@ impl Flow {
     }
 }
 
-/// A number for each operation, lower than the numbers of those it leads to, and whether there are
-/// loops, in which that cannot be. `None` when a way leads out of the program.
-fn ranks(ops: &[Op]) -> Option<(Vec<usize>, bool)> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
-        Not,
-        /// What it leads to is being numbered.
-        Open,
-        Done,
-    }
-    let leads_to = |at: usize| match ops[at] {
-        Op::Jump { there } => [Some(there), None],
-        Op::Branch { there, .. } | Op::CallFunction { there } => [Some(there), Some(at + 1)],
-        Op::Exit => [None; 2],
-        _ => [Some(at + 1), None],
-    };
+/// A number for each operation, lower than the numbers of those it leads to (but in loops). `None`
+/// when a way leads out of the program.
+fn ranks(ops: &[Op]) -> Option<Vec<usize>> {
     let mut ranks = vec![usize::MAX; ops.len()];
-    let mut seen = vec![Seen::Not; ops.len()];
-    let mut loops = false;
+    let mut seen = vec![false; ops.len()];
     let mut next = ops.len();
     let mut open = vec![(0, 0)];
     while let Some((at, step)) = open.last_mut() {
-        seen[*at] = Seen::Open;
-        match leads_to(*at).get(*step) {
-            Some(there) => {
-                *step += 1;
-                let Some(there) = *there else { continue };
-                match seen.get(there)? {
-                    Seen::Not => open.push((there, 0)),
-                    Seen::Open => loops = true,
-                    Seen::Done => {}
-                }
+        seen[*at] = true;
+        if let Some(there) = leads_to(ops, *at).nth(*step) {
+            *step += 1;
+            if !*seen.get(there)? {
+                open.push((there, 0));
             }
-            None => {
-                next -= 1;
-                ranks[*at] = next;
-                seen[*at] = Seen::Done;
-                open.pop();
-            }
+        } else {
+            next -= 1;
+            ranks[*at] = next;
+            open.pop();
         }
     }
-    Some((ranks, loops))
+    Some(ranks)
+}
+
+/// Which operations may run more than once, and some more: on a way back to a lower number all
+/// numbers between are passed or jumped over.
+fn repeated(ops: &[Op], ranks: &[usize]) -> Vec<bool> {
+    // By number: how many ways back begin to pass over it less how many cease to.
+    let mut steps = vec![0_isize; ops.len() + 1];
+    for (at, rank) in ranks
+        .iter()
+        .enumerate()
+        .filter(|(_, rank)| **rank < ops.len())
+    {
+        for there in leads_to(ops, at).filter(|there| ranks[*there] <= *rank) {
+            steps[ranks[there]] += 1;
+            steps[rank + 1] -= 1;
+        }
+    }
+    let over: Vec<isize> = steps
+        .iter()
+        .scan(0, |over, step| {
+            *over += step;
+            Some(*over)
+        })
+        .collect();
+    ranks
+        .iter()
+        .map(|rank| over.get(*rank).is_some_and(|over| *over > 0))
+        .collect()
+}
+
+/// Where an operation leads to.
+fn leads_to(ops: &[Op], at: usize) -> impl Iterator<Item = usize> {
+    let (there, next) = match ops[at] {
+        Op::Jump { there } => (Some(there), None),
+        Op::Branch { there, .. } | Op::CallFunction { there } => (Some(there), Some(at + 1)),
+        Op::Exit => (None, None),
+        _ => (None, Some(at + 1)),
+    };
+    there.into_iter().chain(next)
 }
 
 /// Operations at which a block starts.

@@ -13,8 +13,8 @@ struct Wanted {
     words: u64,
 }
 
-/// Removes operations whose results nobody wants; whether there were any.
-pub fn remove_unwanted(ops: &mut [Op], effects: &[Effect]) -> bool {
+/// Removes operations whose results nobody wants.
+pub fn remove_unwanted(ops: &mut [Op], effects: &[Effect]) {
     let mut before = vec![Wanted::default(); ops.len() + 1];
     loop {
         let mut changed = false;
@@ -28,16 +28,11 @@ pub fn remove_unwanted(ops: &mut [Op], effects: &[Effect]) -> bool {
             break;
         }
     }
-    let mut removed = false;
     for at in 0..ops.len() {
-        if !matches!(ops[at], Op::Nothing)
-            && is_unwanted(&ops[at], &effects[at], after(ops, at, &before))
-        {
+        if is_unwanted(&ops[at], &effects[at], after(ops, at, &before)) {
             ops[at] = Op::Nothing;
-            removed = true;
         }
     }
-    removed
 }
 
 fn after(ops: &[Op], at: usize, before: &[Wanted]) -> Wanted {

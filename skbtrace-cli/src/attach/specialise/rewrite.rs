@@ -10,11 +10,10 @@ use super::{
 /// How far an offset is moved into a load or store; the verifier wants it small.
 const FAR: i64 = 4096;
 
-/// Replaces what can be; what each operation does to stack memory, and whether anything changed.
-/// Operations that never run become nothing.
-pub fn rewrite(ops: &mut [Op], flow: &Flow) -> (Vec<Effect>, bool) {
+/// Replaces what can be; what each operation does to stack memory. Operations that never run become
+/// nothing.
+pub fn rewrite(ops: &mut [Op], flow: &Flow) -> Vec<Effect> {
     let mut effects = vec![Effect::default(); ops.len()];
-    let mut changed = false;
     let leaders = leaders(ops);
     let mut now: Option<(State, usize)> = None;
     for at in 0..ops.len() {
@@ -22,21 +21,18 @@ pub fn rewrite(ops: &mut [Op], flow: &Flow) -> (Vec<Effect>, bool) {
             now = flow.start(at).map(|state| (state, flow.function(at)));
         }
         let Some((state, function)) = &mut now else {
-            changed |= !matches!(ops[at], Op::Nothing);
             ops[at] = Op::Nothing;
             continue;
         };
-        let better = improved(ops[at], state, ops);
-        if let Some(better) = better {
+        if let Some(better) = improved(ops[at], state, ops) {
             ops[at] = better;
-            changed = true;
         }
         effects[at] = flow.apply(&ops[at], at, *function, state);
         if matches!(ops[at], Op::Jump { .. } | Op::Exit) {
             now = None;
         }
     }
-    (effects, changed)
+    effects
 }
 
 /// What gives the same for less, if there is something.

@@ -87,9 +87,7 @@ impl State {
 
     /// An operation runs again: what was its result is no longer what it will give.
     pub fn outdate(&mut self, at: usize) {
-        let places = self.registers.iter_mut().zip(0..);
-        let words = self.words.iter_mut().map(|(value, _)| value);
-        for (value, what) in places.chain(words.zip(FIRST_WORD..)) {
+        let mut outdate = |value: &mut Value, what: u8| {
             if let Value::Offset(
                 Root::Made {
                     at: maker,
@@ -102,6 +100,12 @@ impl State {
             {
                 *value = Value::made(at, STALE | what, may_be_frame);
             }
+        };
+        for (value, what) in self.registers.iter_mut().zip(0..) {
+            outdate(value, what);
+        }
+        for word in self.known.each() {
+            outdate(&mut self.words[usize::from(word)].0, FIRST_WORD + word);
         }
     }
 

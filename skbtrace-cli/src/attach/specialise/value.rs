@@ -119,11 +119,10 @@ impl Words {
             .saturating_add(size)
             .saturating_add(FRAME_SIZE)
             .clamp(first, FRAME_SIZE);
-        let mut words = 0;
-        for word in first / 8..(end + 7) / 8 {
-            words |= 1 << word;
-        }
-        Self(words)
+        // Of 65 bits, so that all words are below the last.
+        let below = |word: i64| (1_u128 << word) - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "of at most 64 words")]
+        Self((below((end + 7) / 8) & !below(first / 8)) as u64)
     }
 
     /// The numbers of its words.
