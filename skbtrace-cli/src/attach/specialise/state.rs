@@ -87,7 +87,7 @@ impl State {
 
     /// An operation runs again: what was its result is no longer what it will give.
     pub fn outdate(&mut self, at: usize) {
-        let mut outdate = |value: &mut Value, what: u8| {
+        let outdate = |value: &mut Value, what: u8| {
             if let Value::Offset(
                 Root::Made {
                     at: maker,
