@@ -13,6 +13,7 @@ pub mod event;
 pub mod filter;
 pub mod kernel;
 pub mod lineage;
+mod process;
 pub mod record;
 pub mod render;
 pub mod session;

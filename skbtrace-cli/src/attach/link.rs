@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::sys;
+use crate::process;
 
 /// Threads that detach. Each spends its time waiting for the kernel.
 const WORKERS: usize = 8;
@@ -79,6 +80,6 @@ pub fn detach(links: Vec<Link>) {
 /// second for each function (fentry on 6.1 and 6.12).
 pub fn detach_in_background(links: Vec<Link>) {
     if !links.is_empty() {
-        sys::in_background(|| detach(links));
+        process::in_background(|| detach(links));
     }
 }

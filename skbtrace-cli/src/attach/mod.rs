@@ -8,15 +8,14 @@ pub mod kprobe;
 pub mod link;
 mod multi;
 pub mod object;
+mod one_by_one;
 mod progress;
 mod specialise;
 pub mod sys;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    ffi::CString,
     fmt,
-    os::fd::AsFd as _,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -29,7 +28,6 @@ use self::{
     multi::{Resolver, Target},
     object::Loaded,
     progress::Progress,
-    sys::ProgramKind,
 };
 use crate::kernel::layout::Types;
 
@@ -362,9 +360,9 @@ impl<'a> Attacher<'a> {
         let hook = wanted.hook;
         let result = match &self.kprobes {
             _ if wanted.by_address => Err(Some(AttachError::Ambiguous.to_string())),
-            Ok(kprobes) => attach_hook(self.loaded, Some(*kprobes), wanted, hook),
+            Ok(kprobes) => one_by_one::attach(self.loaded, Some(*kprobes), wanted, hook),
             // Tracepoints need none.
-            Err(error) => attach_hook(self.loaded, None, wanted, hook)
+            Err(error) => one_by_one::attach(self.loaded, None, wanted, hook)
                 .map_err(|reason| reason.unwrap_or_else(|| error.to_string()))
                 .map_err(Some),
         };
@@ -424,97 +422,4 @@ fn binding(wanted: &Wanted, site: &Site) -> Binding {
     } else {
         binding
     }
-}
-
-/// Tries a hook's sites; the reason when none would do, if there is one besides absence.
-fn attach_hook(
-    loaded: &Loaded,
-    kprobes: Option<Kprobes>,
-    wanted: &Wanted,
-    hook: &Hook,
-) -> Result<(Site, Backend, Vec<Link>), Option<String>> {
-    if wanted.sites.is_empty() {
-        return Err(Some(String::from(
-            "how it takes its packet is not known (no BTF of its module)",
-        )));
-    }
-    let mut reason = None;
-    for site in &wanted.sites {
-        let result = match (site.tracepoint, kprobes) {
-            (true, _) => attach_tracepoint(loaded, wanted, hook, site)
-                .map(|link| (Backend::Tracepoint, vec![link])),
-            (false, Some(kprobes)) => attach_kprobes(loaded, kprobes, wanted, hook, site),
-            (false, None) => continue,
-        };
-        match result {
-            Ok((by, links)) => return Ok((*site, by, links)),
-            Err(Refusal::Here(AttachError::Absent)) => {}
-            Err(Refusal::Here(error)) => reason = Some(format!("{}: {error}", site.symbol)),
-            Err(Refusal::Program(error)) => return Err(Some(error)),
-        }
-    }
-    Err(reason)
-}
-
-enum Refusal {
-    /// Another site may do.
-    Here(AttachError),
-    /// No site will.
-    Program(String),
-}
-
-fn attach_tracepoint(
-    loaded: &Loaded,
-    wanted: &Wanted,
-    hook: &Hook,
-    site: &Site,
-) -> Result<Link, Refusal> {
-    let (program, _) = programs(hook.kind);
-    let binding = binding(wanted, site).with_arguments();
-    let program = loaded
-        .load(program, ProgramKind::TRACEPOINT, binding)
-        .map_err(|error| Refusal::Program(error.to_string()))?;
-    let name = CString::new(site.symbol).map_err(|_| Refusal::Here(AttachError::Absent))?;
-    let link = sys::attach_tracepoint(program.as_fd(), &name).map_err(|error| {
-        Refusal::Here(match error.raw_os_error() {
-            Some(libc::ENOENT) => AttachError::Absent,
-            _ => AttachError::Other(error),
-        })
-    })?;
-    Ok(Link::new(link, program))
-}
-
-fn attach_kprobes(
-    loaded: &Loaded,
-    kprobes: Kprobes,
-    wanted: &Wanted,
-    hook: &Hook,
-    site: &Site,
-) -> Result<(Backend, Vec<Link>), Refusal> {
-    let (entry, exit) = programs(hook.kind);
-    let binding = binding(wanted, site);
-    let attach = |program: &'static str, at_return: bool| -> Result<Link, Refusal> {
-        let event = kprobes
-            .open(site.symbol, at_return)
-            .map_err(Refusal::Here)?;
-        let program = loaded
-            .load(program, ProgramKind::KPROBE, binding)
-            .map_err(|error| Refusal::Program(error.to_string()))?;
-        kprobe::attach(program, event).map_err(Refusal::Here)
-    };
-    let mut links = Vec::new();
-    // The return first: of two kprobes on one function the newer runs first, and the entry must
-    // see the stack before the return hook puts its own address there.
-    if let Some(exit) = exit {
-        links.push(attach(exit, true)?);
-    }
-    if entry != NONE {
-        links.push(attach(entry, false)?);
-    }
-    let by = if exit.is_some() {
-        Backend::KprobePair
-    } else {
-        Backend::Kprobe
-    };
-    Ok((by, links))
 }

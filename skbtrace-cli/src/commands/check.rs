@@ -11,8 +11,8 @@ use tabled::builder::Builder;
 
 use super::write_table;
 use crate::{
-    attach::sys,
     kernel::{btf::Btf, features, layout::Types, sections::VMLINUX},
+    process,
 };
 
 /// Tracing cannot work here.
@@ -38,7 +38,7 @@ enum State {
 /// Prints the findings; fails when tracing cannot work.
 pub fn run(btf: Option<&Path>, out: &mut dyn Write) -> io::Result<ExitCode> {
     // Before 5.11 programs count as locked memory, others' of the same user too.
-    sys::unlimit_locked_memory();
+    process::unlimit_locked_memory();
     let findings = look(btf);
     let mut table = Builder::default();
     for finding in &findings {

@@ -221,11 +221,17 @@ impl<'b> Btf<'b> {
     fn find_names(&mut self, from: usize, to: usize, wanted: &[&str]) {
         let wanted: HashMap<&[u8], &str> =
             wanted.iter().map(|name| (name.as_bytes(), *name)).collect();
-        let longest = wanted.keys().map(|name| name.len()).max().unwrap_or(0);
+        // Most names are not wanted, and of these few begin as one that is and are as long. Here are
+        // the lengths, as bits, by first bytes.
+        let mut lengths = [0_u64; 256];
+        let shape = |name: &[u8]| Some((usize::from(*name.first()?), 1 << name.len().min(63)));
+        for (first, length) in wanted.keys().filter_map(|name| shape(name)) {
+            lengths[first] |= length;
+        }
         let mut at = from;
         let section = self.bytes.get(from..to).unwrap_or_default();
         for name in section.split(|&b| b == 0) {
-            if name.len() <= longest
+            if shape(name).is_some_and(|(first, length)| lengths[first] & length != 0)
                 && let Some(name) = wanted.get(name)
                 && let Ok(offset) = u32::try_from(at - from)
             {

@@ -6,16 +6,12 @@
 //!
 //! **Invariant:** every function that takes a packet is either found or left out with a reason.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use regex::Regex;
 
 use super::{
     btf::Taker,
-    layout::LayoutError,
     sections::{KERNEL, Sections},
     symbols,
 };
@@ -106,9 +102,8 @@ impl Choice<'_> {
 }
 
 impl Functions {
-    /// Looks for functions in the running kernel, whose own BTF may be given as a file.
-    pub fn read(file: Option<&Path>, choice: Choice<'_>) -> Result<Self, LayoutError> {
-        let btf = Sections::read(file, &[])?;
+    /// Looks for functions in what BTF describes.
+    pub fn read(btf: &Sections, choice: Choice<'_>) -> Self {
         let mut sections = BTreeMap::from([(None, describe(btf.kernel.takers()))]);
         let modules = btf.modules();
         for module in &modules {
@@ -117,10 +112,10 @@ impl Functions {
                 sections.insert(Some(module.clone()), describe(btf.takers()));
             }
         }
-        Ok(Self {
+        Self {
             has_modules: !modules.is_empty(),
             ..Self::select(&sections, symbols::traceable().as_deref(), choice)
-        })
+        }
     }
 
     /// From what BTF describes, by module, and the lines of `available_filter_functions`.

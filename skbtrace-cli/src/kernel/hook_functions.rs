@@ -3,9 +3,9 @@
 //! BTF tells them by their type, those of modules that are no part of the kernel's sources among
 //! them. Where it does not describe modules (5.10), a list does.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-use super::{layout::LayoutError, sections::Sections};
+use super::sections::Sections;
 
 /// Of this type and yet none of a hook's: it is called by all functions of translation, each of
 /// which hands its verdict on (net/netfilter/nf_nat_core.c, all versions).
@@ -91,9 +91,8 @@ const WITHOUT_BTF: &[&str] = &[
     "ip_vs_reply6",
 ];
 
-/// Their names, in order, in the running kernel, whose own BTF may be given as a file.
-pub fn read(file: Option<&Path>) -> Result<Vec<String>, LayoutError> {
-    let btf = Sections::read(file, &[])?;
+/// Their names, in order.
+pub fn read(btf: &Sections) -> Vec<String> {
     let mut names: BTreeSet<String> = btf.kernel.hook_functions().map(str::to_owned).collect();
     let modules = btf.modules();
     for module in &modules {
@@ -106,5 +105,5 @@ pub fn read(file: Option<&Path>) -> Result<Vec<String>, LayoutError> {
         names.extend(WITHOUT_BTF.iter().map(|name| (*name).to_owned()));
     }
     names.remove(CALLED_BY_OTHERS);
-    Ok(names.into_iter().collect())
+    names.into_iter().collect()
 }

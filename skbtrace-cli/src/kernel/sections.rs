@@ -1,7 +1,10 @@
 //! Where BTF is read from: the running kernel's section or a file in its place, and the sections of
 //! the modules that are loaded.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{btf::Btf, layout::LayoutError};
 
@@ -16,6 +19,8 @@ pub const KERNEL: &str = "vmlinux";
 pub struct Sections {
     /// The kernel's.
     pub kernel: Btf<'static>,
+    /// The file it was read from.
+    pub path: PathBuf,
     /// Modules' sections continue the running kernel's and no other.
     is_running: bool,
 }
@@ -36,7 +41,11 @@ impl Sections {
             path: path.to_owned(),
             reason,
         })?;
-        Ok(Self { kernel, is_running })
+        Ok(Self {
+            kernel,
+            path: path.to_owned(),
+            is_running,
+        })
     }
 
     /// The loaded modules that have a section which continues the kernel's.

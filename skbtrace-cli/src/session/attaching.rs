@@ -25,6 +25,7 @@ use crate::{
         sys,
     },
     kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
+    process,
     record::Record,
     settings::{self, Settings, Transport},
     stats::LiveCounters,
@@ -62,11 +63,13 @@ pub struct Engine {
 impl Engine {
     /// Attaches what the settings ask for. `None` when told to stop meanwhile.
     pub fn start(settings: &Settings, stop: &Stop) -> Result<Option<Self>> {
-        let types = Types::read_with(settings.btf.as_deref(), settings.wants_drops())?;
-        let Chosen { wanted, left_out } = choosing::choose(settings, &types)?;
+        let sections = Types::sections(settings.btf.as_deref(), settings.wants_drops())?;
+        let types = Types::of(&sections, settings.wants_drops())?;
+        let Chosen { wanted, left_out } = choosing::choose(settings, &sections, &types)?;
+        drop(sections);
 
-        sys::unlimit_locked_memory();
-        sys::raise_open_files(FILES + wanted.len() * FILES_PER_HOOK);
+        process::unlimit_locked_memory();
+        process::raise_open_files(FILES + wanted.len() * FILES_PER_HOOK);
         let transport = match settings.transport {
             Transport::Auto if features::has_ring_buffer() => Transport::Ringbuf,
             Transport::Auto => Transport::Perf,
@@ -101,6 +104,8 @@ impl Engine {
         drop(types);
         let flag = stop.flag();
         let attached = attacher.attach(&wanted, &flag);
+        drop(loaded);
+        process::return_free_memory();
         if flag.load(Ordering::Relaxed) {
             tell!("skbtrace: stopped while attaching");
             link::detach_in_background(attached.links);

@@ -20,6 +20,7 @@ use crate::{
     kernel::{
         functions::{self, Function, Functions, LeftOut},
         layout::Types,
+        sections::Sections,
     },
     settings::{All, Settings, reports_calls},
     tell,
@@ -35,13 +36,13 @@ pub struct Chosen {
 
 /// The hooks of the chosen sets that the filter can match, those that following needs, and with
 /// `--all` every function that takes a packet.
-pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
+pub fn choose(settings: &Settings, btf: &Sections, types: &Types) -> Result<Chosen> {
     let functions = match &settings.all {
-        Some(all) => find(settings, all, types)?,
+        Some(all) => find(settings, all, btf, types),
         None => Functions::default(),
     };
     let mut chosen = join(settings, types, functions);
-    deciders::add(settings, &mut chosen.wanted)?;
+    deciders::add(btf, &mut chosen.wanted);
     if settings.all.is_some() && chosen.wanted.iter().all(|hook| hook.silent) {
         bail!(
             "--all: no function that takes a packet is left by --module, --func and the filters; \
@@ -52,12 +53,12 @@ pub fn choose(settings: &Settings, types: &Types) -> Result<Chosen> {
 }
 
 /// What this kernel has.
-fn find(settings: &Settings, all: &All, types: &Types) -> Result<Functions> {
+fn find(settings: &Settings, all: &All, btf: &Sections, types: &Types) -> Functions {
     let choice = functions::Choice {
         modules: &all.modules,
         only: settings.only.as_ref(),
     };
-    let functions = Functions::read(settings.btf.as_deref(), choice)?;
+    let functions = Functions::read(btf, choice);
     // A kernel that describes its modules may just have none loaded.
     let describes_modules = types.has_module_btf && settings.btf.is_none();
     if !functions.has_modules && !describes_modules {
@@ -66,7 +67,7 @@ fn find(settings: &Settings, all: &All, types: &Types) -> Result<Functions> {
              what the catalogue has"
         );
     }
-    Ok(functions)
+    functions
 }
 
 fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {

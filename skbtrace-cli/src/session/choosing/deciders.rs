@@ -3,22 +3,22 @@
 //! They report nothing of their own: at the return of a whole hook they tell which of its functions
 //! decided.
 
-use anyhow::Result;
 use skbtrace_common::hooks::{
     Arg, HOOKS, Hook, Kind, Layer3, Layer4, NETFILTER, Site, Stage, TableKind,
 };
 
-use crate::{attach::Wanted, kernel::hook_functions, settings::Settings};
+use crate::{
+    attach::Wanted,
+    kernel::{hook_functions, sections::Sections},
+};
 
 /// Adds them where whole hooks are reported.
-pub fn add(settings: &Settings, wanted: &mut Vec<Wanted>) -> Result<()> {
+pub fn add(btf: &Sections, wanted: &mut Vec<Wanted>) {
     let of_whole_hooks = Kind::Verdict(TableKind::Hook);
     let mut reported = wanted.iter().filter(|wanted| !wanted.silent);
     if reported.any(|wanted| wanted.hook.kind == of_whole_hooks) {
-        let names = hook_functions::read(settings.btf.as_deref())?;
-        append(names, wanted);
+        append(hook_functions::read(btf), wanted);
     }
-    Ok(())
 }
 
 fn append(names: Vec<String>, wanted: &mut Vec<Wanted>) {
