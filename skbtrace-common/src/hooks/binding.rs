@@ -69,13 +69,18 @@ impl Binding {
             Kind::Verdict(kind) => kind as u64,
             _ => 0,
         };
+        // What a program does not ask for is the same for all functions, so that they share one.
+        let (state, table) = match hook.kind {
+            Kind::Hop => (0, 0),
+            _ => (site.state, site.table),
+        };
         Self(
             row as u64
                 | (position as u64) << 16
                 | how
                 | if hook.bare { Self::BARE } else { 0 }
-                | (site.state as u64) << 24
-                | (site.table as u64) << 28
+                | (state as u64) << 24
+                | (table as u64) << 28
                 | table_kind << 32
                 | (hook.layer3 as u64) << 36,
         )
