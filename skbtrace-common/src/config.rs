@@ -30,6 +30,9 @@ pub const FOLLOW: u32 = 1 << 5;
 pub const USE_CAST: u32 = 1 << 6;
 /// The kernel gives drops a reason (`skb:kfree_skb` has a third argument since 5.17).
 pub const HAS_DROP_REASONS: u32 = 1 << 7;
+/// `network_header`, `mac_header` and `tail` stand in eight bytes of `sk_buff`, in this order (all
+/// versions from 5.10 to 7.2), and can be read together: with [`USE_CAST`] only.
+pub const READ_TOGETHER: u32 = 1 << 8;
 
 /// Everything the kernel side is told.
 #[repr(C)]

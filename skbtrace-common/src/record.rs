@@ -14,6 +14,9 @@ pub const LEAD: usize = 24;
 /// Bytes kept from the network header on: an IPv6 header, 28 bytes of extension headers and a
 /// TCP header without options.
 pub const BODY: usize = 88;
+/// Of these, what is kept of an IPv4 packet without options: its header and a TCP header without
+/// options. What stands behind is not written.
+pub const PLAIN_BODY: usize = 40;
 /// Bytes kept of a table's or chain's name, with the terminating zero.
 pub const NAME: usize = 64;
 /// Length of an interface's name (`IFNAMSIZ`) and of a task's (`TASK_COMM_LEN`).

@@ -11,7 +11,7 @@ use skbtrace_common::{
     config::{HAS_DROP_REASONS, WANT_COMM},
     record::{
         BODY, FROM_SOCK, HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_VLAN, KIND_CLONE,
-        KIND_DROP, KIND_HOP, LEAD, RawEvent, SHORT_NAME,
+        KIND_DROP, KIND_HOP, LEAD, PLAIN_BODY, RawEvent, SHORT_NAME,
     },
 };
 
@@ -22,8 +22,8 @@ use crate::{
     frame::Returned,
     kernel::{binding, copy, copy_16, has, option, read},
     offset,
-    packet::{Headers, UNSET},
-    skb::{Details, Skb, sock_protocol},
+    packet::{Headers, IPV4, UNSET},
+    skb::{Details, Positions, Skb, sock_protocol},
 };
 
 /// Sets a field of a record. Volatile, because the compiler would turn neighbouring zeros into a
@@ -109,10 +109,11 @@ pub fn begin(call: Call, record: *mut RawEvent, kind: u8, skb: u64, identity: Id
 /// The fields that come from the packet.
 #[inline(always)]
 pub fn describe(record: *mut RawEvent, skb: &Skb) {
-    set!(record, head, skb.head());
+    let at = skb.positions();
+    set!(record, head, at.head);
     let mut flags = details(record, skb);
     flags |= place(record, skb);
-    flags |= packet(record, skb);
+    flags |= packet(record, skb, &at);
     set!(record, flags, flags);
 }
 
@@ -130,12 +131,9 @@ fn details(record: *mut RawEvent, skb: &Skb) -> u16 {
     set!(record, len, details.len());
     set!(record, pkt_type, details.pkt_type());
     set!(record, mark, details.mark());
-    set!(record, vlan_tci, details.vlan_tci());
-    if details.vlan_proto() == 0 {
-        0
-    } else {
-        HAS_VLAN
-    }
+    let (vlan_proto, vlan_tci) = details.vlan();
+    set!(record, vlan_tci, vlan_tci);
+    if vlan_proto == 0 { 0 } else { HAS_VLAN }
 }
 
 /// Where it is: device and network namespace.
@@ -162,29 +160,22 @@ fn place(record: *mut RawEvent, skb: &Skb) -> u16 {
 
 /// The headers.
 #[inline(always)]
-fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
-    let headers = Headers::find(skb, binding());
+fn packet(record: *mut RawEvent, skb: &Skb, at: &Positions) -> u16 {
+    let headers = Headers::find_at(skb, binding(), at);
     // SAFETY: a field of the record.
     let bytes = unsafe { (&raw mut (*record).packet).cast::<u8>() };
     if binding().is_bare() && headers.network == 0 {
         return socket(record, skb, bytes);
     }
-    // Bytes before the buffer or behind its end may be read along; `captured` and `l2_len` say
-    // which are the packet's.
-    // SAFETY: the field has LEAD + BODY bytes.
-    let known = unsafe { copy(bytes, (LEAD + BODY) as u32, headers.address() - LEAD as u64) };
-    let linear = skb.tail().wrapping_sub(headers.network);
-    let captured = if linear > BODY as u32 {
-        BODY as u32
-    } else {
-        linear
-    };
-    let l2_len = headers.l2_len(skb);
+    let (known, most) = bytes_of(&headers, bytes);
+    let linear = at.tail.wrapping_sub(headers.network);
+    let captured = if linear > most { most } else { linear };
+    let l2_len = headers.l2_len(at);
     set!(record, protocol, headers.protocol);
     set!(
         record,
         captured,
-        if skb.tail() < headers.network {
+        if at.tail < headers.network {
             0
         } else {
             captured as u16
@@ -195,6 +186,28 @@ fn packet(record: *mut RawEvent, skb: &Skb) -> u16 {
         return 0;
     }
     if l2_len == 0 { HAS_L3 } else { HAS_L3 | HAS_L2 }
+}
+
+/// Copies the headers; whether they could be read, and how many bytes from the network header on.
+/// Bytes before the buffer or behind its end may be read along; what is the packet's is told by
+/// others.
+#[inline(always)]
+fn bytes_of(headers: &Headers, to: *mut u8) -> (bool, u32) {
+    /// Version 4, five words.
+    const PLAIN_IPV4: u8 = 0x45;
+    let from = headers.address() - LEAD as u64;
+    // Most packets' headers end there, and each byte costs.
+    if headers.protocol == IPV4 {
+        // SAFETY: the field has LEAD + BODY bytes.
+        let known = unsafe { copy(to, (LEAD + PLAIN_BODY) as u32, from) };
+        // SAFETY: within the field, and written.
+        if !known || unsafe { to.add(LEAD).read_volatile() } == PLAIN_IPV4 {
+            return (known, PLAIN_BODY as u32);
+        }
+    }
+    // SAFETY: the field has LEAD + BODY bytes.
+    let known = unsafe { copy(to, (LEAD + BODY) as u32, from) };
+    (known, BODY as u32)
 }
 
 /// What the socket says of a packet that has no network header yet.

@@ -8,7 +8,10 @@ use skbtrace_common::{
     record::LEAD,
 };
 
-use crate::{kernel::read, skb::Skb};
+use crate::{
+    kernel::read,
+    skb::{Positions, Skb},
+};
 
 /// Ethertypes, network order.
 pub const IPV4: u16 = 0x0800_u16.to_be();
@@ -35,13 +38,33 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Finds the network header behind any VLAN tags. Where the function takes packets of one
-    /// protocol only, there is nothing to find.
+    /// Finds the network header behind any VLAN tags, reading of its place what is needed.
     #[inline(always)]
     pub fn find(skb: &Skb, binding: Binding) -> Self {
+        let (head, network) = (skb.head(), skb.network_header());
+        let (mac, data) = (|| skb.mac_header(), || skb.data(head));
+        Self::find_from(skb, binding, head, network, mac, data)
+    }
+
+    /// The same with its place known.
+    #[inline(always)]
+    pub fn find_at(skb: &Skb, binding: Binding, at: &Positions) -> Self {
+        Self::find_from(skb, binding, at.head, at.network, || at.mac, || at.data)
+    }
+
+    /// Where the function takes packets of one protocol only, there is nothing to find.
+    #[inline(always)]
+    fn find_from(
+        skb: &Skb,
+        binding: Binding,
+        head: u64,
+        network: u32,
+        mac: impl Fn() -> u32,
+        data: impl Fn() -> u32,
+    ) -> Self {
         let mut headers = Self {
-            head: skb.head(),
-            network: skb.network_header(),
+            head,
+            network,
             protocol: 0,
         };
         let layer3 = binding.layer3();
@@ -53,7 +76,7 @@ impl Headers {
             if headers.protocol != 0 && skb.sk() == 0 {
                 // Just received: the device's driver has set the protocol and left the network
                 // header to be set by __netif_receive_skb_core.
-                headers.network = skb.data();
+                headers.network = data();
             } else {
                 headers.protocol = 0;
             }
@@ -64,7 +87,7 @@ impl Headers {
         } else if layer3 == Layer3::Arp as u8 {
             headers.protocol = ARP;
         } else if is_tag(headers.protocol) {
-            headers.skip_tags(skb.mac_header());
+            headers.skip_tags(mac());
         } else if headers.protocol == 0 && headers.network != 0 {
             headers.guess_from_version();
         }
@@ -80,14 +103,13 @@ impl Headers {
     /// Distance from the MAC header to the network header, or 0: the header is where `data`
     /// points once it was pushed for sending, otherwise where it was received.
     #[inline(always)]
-    pub fn l2_len(&self, skb: &Skb) -> u32 {
-        let pushed = self.network.wrapping_sub(skb.data());
+    pub fn l2_len(&self, at: &Positions) -> u32 {
+        let pushed = self.network.wrapping_sub(at.data);
         if (MAC_HEADER..=LEAD as u32).contains(&pushed) {
             return pushed;
         }
-        let mac = skb.mac_header();
-        let received = self.network.wrapping_sub(mac);
-        if mac != UNSET && (MAC_HEADER..=LEAD as u32).contains(&received) {
+        let received = self.network.wrapping_sub(at.mac);
+        if at.mac != UNSET && (MAC_HEADER..=LEAD as u32).contains(&received) {
             return received;
         }
         0

@@ -3,6 +3,7 @@
 use core::{mem::MaybeUninit, ptr};
 
 use skbtrace_common::{
+    config::READ_TOGETHER,
     hooks::Binding,
     layout::{DETAILS, WINDOW},
     proto,
@@ -13,7 +14,7 @@ use crate::{
     config,
     follow::{Identity, opaque},
     kernel,
-    kernel::read,
+    kernel::{load_8, option, read},
     offset,
 };
 
@@ -29,6 +30,16 @@ pub struct Skb {
     /// From where the header positions are loaded.
     positions: *const u8,
     window: MaybeUninit<[u64; WINDOW / 8]>,
+}
+
+/// Where the parts of a packet that matched are: `head` and offsets from there.
+pub struct Positions {
+    pub head: u64,
+    pub network: u32,
+    /// 0xffff when unset.
+    pub mac: u32,
+    pub data: u32,
+    pub tail: u32,
 }
 
 /// What else a record tells of a packet; read once the packet has matched.
@@ -120,6 +131,38 @@ impl Skb {
         true
     }
 
+    /// All of them, with as few reads as possible.
+    #[inline(always)]
+    pub fn positions(&self) -> Positions {
+        let head = self.head();
+        let data = self.data(head);
+        if !option(READ_TOGETHER) {
+            return Positions {
+                head,
+                network: self.network_header(),
+                mac: self.mac_header(),
+                data,
+                tail: self.tail(),
+            };
+        }
+        let from = if kernel::binding().has_direct_loads() {
+            // Of a structure the verifier lets one field be loaded at a time.
+            kernel::cast(self.address + offset!(skb_network_header))
+        } else {
+            self.positions
+                .wrapping_add(offset!(skb_network_header - skb_window) as usize)
+        };
+        // SAFETY: a cast pointer, with READ_TOGETHER, and within its 64 bytes: so is the window.
+        let together = unsafe { load_8(from) };
+        Positions {
+            head,
+            network: together as u32 & 0xffff,
+            mac: together as u32 >> 16,
+            data,
+            tail: (together >> 32) as u32,
+        }
+    }
+
     /// `head`, the start of the buffer.
     #[inline(always)]
     pub fn head(&self) -> u64 {
@@ -128,8 +171,8 @@ impl Skb {
 
     /// `data` as an offset from `head`.
     #[inline(always)]
-    pub fn data(&self) -> u32 {
-        in_window!(self, skb_data, u64).wrapping_sub(self.head()) as u32
+    pub fn data(&self, head: u64) -> u32 {
+        in_window!(self, skb_data, u64).wrapping_sub(head) as u32
     }
 
     /// `tail`, an offset from `head`.
@@ -243,16 +286,11 @@ impl Details {
         in_window!(self, skb_mark, u32, skb_details)
     }
 
-    /// `vlan_proto`, 0 without a tag.
+    /// `vlan_proto`, 0 without a tag, and `vlan_tci`, which user space checks to follow it.
     #[inline(always)]
-    pub fn vlan_proto(&self) -> u16 {
-        in_window!(self, skb_vlan_proto, u16, skb_details)
-    }
-
-    /// `vlan_tci`.
-    #[inline(always)]
-    pub fn vlan_tci(&self) -> u16 {
-        in_window!(self, skb_vlan_tci, u16, skb_details)
+    pub fn vlan(&self) -> (u16, u16) {
+        let both = in_window!(self, skb_vlan_proto, u32, skb_details);
+        (both as u16, (both >> 16) as u16)
     }
 }
 

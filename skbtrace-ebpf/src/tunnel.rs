@@ -30,7 +30,7 @@ pub fn passed(call: Call, skb: &Skb) {
             set!(record, src, call.argument(position) as u32);
             set!(record, dst, call.argument(position + 1) as u32);
             set!(record, protocol, call.argument(position + 2) as u8);
-            skb.data()
+            skb.data(skb.head())
         };
         kind(record, skb);
         // SAFETY: the field has TUNNEL bytes.

@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow, bail};
 use aya::maps::MapData;
 use skbtrace_common::{
     config::{
-        COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, USE_CAST, USE_PERF, WANT_CALL_STACK,
-        WANT_COMM, WANT_DROP_STACK,
+        COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, READ_TOGETHER, USE_CAST, USE_PERF,
+        WANT_CALL_STACK, WANT_COMM, WANT_DROP_STACK,
     },
     hooks::{Hook, Kind},
     layout::Layout,
@@ -184,6 +184,10 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(WANT_COMM, settings.wide);
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());
+    let layout = &types.layout;
+    let together = layout.skb_mac_header == layout.skb_network_header + 2
+        && layout.skb_tail == layout.skb_network_header + 4;
+    option(READ_TOGETHER, types.cast.is_some() && together);
     option(HAS_DROP_REASONS, !types.drop_reasons.is_empty());
     config.queue_drop = types.drop_reasons.number("QDISC_DROP").unwrap_or(u32::MAX);
     config.cast_type = types.cast.map_or(0, |cast| cast.structure);
