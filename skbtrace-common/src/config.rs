@@ -33,6 +33,8 @@ pub const HAS_DROP_REASONS: u32 = 1 << 7;
 /// `network_header`, `mac_header` and `tail` stand in eight bytes of `sk_buff`, in this order (all
 /// versions from 5.10 to 7.2), and can be read together: with [`USE_CAST`] only.
 pub const READ_TOGETHER: u32 = 1 << 8;
+/// Write debug lines (`-vv`).
+pub const WANT_DEBUG: u32 = 1 << 9;
 
 /// Everything the kernel side is told.
 #[repr(C)]

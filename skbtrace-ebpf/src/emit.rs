@@ -17,7 +17,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use skbtrace_common::{
     Plain,
-    config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DROP_STACK},
+    config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DEBUG, WANT_DROP_STACK},
     record::{
         Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawSocket, RawStack,
         RawTunnel, RawVerdict,
@@ -169,7 +169,9 @@ pub fn emit<T: Plain>(call: Call, kind: u8, fill: impl FnOnce(*mut T)) {
     };
     if !handed_over {
         count!(lost);
-        debug!(&call, "no room for an event");
+        if option(WANT_DEBUG) {
+            debug!(&call, "no room for an event");
+        }
     }
 }
 

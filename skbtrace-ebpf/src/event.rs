@@ -40,26 +40,36 @@ pub(crate) use set;
 /// A packet passed a function's entry.
 #[inline(always)]
 pub fn hop(call: Call, skb: &Skb) {
-    emit::<RawEvent>(call, KIND_HOP, |record| {
-        begin(call, record, KIND_HOP, skb.address, skb.identity);
-        describe(record, skb);
-    });
+    emit::<RawEvent>(
+        call,
+        KIND_HOP,
+        #[inline(always)]
+        |record| {
+            begin(call, record, KIND_HOP, skb.address, skb.identity);
+            describe(record, skb);
+        },
+    );
 }
 
 /// A packet was dropped: the tracepoint `skb:kfree_skb` (skb, location, reason).
 #[inline(always)]
 pub fn drop(call: Call, skb: &Skb) {
-    emit::<RawEvent>(call, KIND_DROP, |record| {
-        begin(call, record, KIND_DROP, skb.address, skb.identity);
-        describe(record, skb);
-        set!(record, caller, call.argument(2));
-        if option(HAS_DROP_REASONS) {
-            set!(record, verdict, call.argument(3) as u32);
-            // SAFETY: a field of the record, written before.
-            let flags = unsafe { (&raw const (*record).flags).read_volatile() };
-            set!(record, flags, flags | HAS_REASON);
-        }
-    });
+    emit::<RawEvent>(
+        call,
+        KIND_DROP,
+        #[inline(always)]
+        |record| {
+            begin(call, record, KIND_DROP, skb.address, skb.identity);
+            describe(record, skb);
+            set!(record, caller, call.argument(2));
+            if option(HAS_DROP_REASONS) {
+                set!(record, verdict, call.argument(3) as u32);
+                // SAFETY: a field of the record, written before.
+                let flags = unsafe { (&raw const (*record).flags).read_volatile() };
+                set!(record, flags, flags | HAS_REASON);
+            }
+        },
+    );
 }
 
 /// A packet was copied.
@@ -70,12 +80,17 @@ pub fn clone(call: Call, returned: &Returned, copy: u64) {
     if !skb.fill() {
         return;
     }
-    emit::<RawEvent>(call, KIND_CLONE, |record| {
-        begin(call, record, KIND_CLONE, skb.address, returned.identity());
-        describe(record, &skb);
-        set!(record, other, copy);
-        set!(record, caller, returned.caller());
-    });
+    emit::<RawEvent>(
+        call,
+        KIND_CLONE,
+        #[inline(always)]
+        |record| {
+            begin(call, record, KIND_CLONE, skb.address, returned.identity());
+            describe(record, &skb);
+            set!(record, other, copy);
+            set!(record, caller, returned.caller());
+        },
+    );
 }
 
 /// The fields that do not come from the packet.

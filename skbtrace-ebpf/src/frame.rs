@@ -9,6 +9,7 @@ use aya_log_ebpf::debug;
 
 use skbtrace_common::{
     Plain,
+    config::WANT_DEBUG,
     record::{RawEvent, RawVerdict},
 };
 
@@ -18,7 +19,7 @@ use crate::{
     emit::{self, scratch},
     event::{describe, set},
     follow::Identity,
-    kernel::{binding, read},
+    kernel::{binding, option, read},
     offset,
     skb::Skb,
 };
@@ -110,7 +111,9 @@ fn remember(call: Call, skb: &Skb, fill: impl FnOnce(*mut Frame)) {
     let frame = unsafe { &*frame };
     if FRAMES.insert(call.stack(), frame, 0).is_err() {
         emit::count_unpaired();
-        debug!(&call, "too many calls in progress");
+        if option(WANT_DEBUG) {
+            debug!(&call, "too many calls in progress");
+        }
     }
 }
 

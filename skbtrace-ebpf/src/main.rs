@@ -11,7 +11,7 @@
 //! map helper; one whose addresses were accepted and its protocol or ports not, three times.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, stmt_expr_attributes)]
 
 mod call;
 mod conntrack;

@@ -7,7 +7,7 @@ use aya::maps::MapData;
 use skbtrace_common::{
     config::{
         COUNT_HITS, Config, FOLLOW, HAS_DROP_REASONS, READ_TOGETHER, USE_CAST, USE_PERF,
-        WANT_CALL_STACK, WANT_COMM, WANT_DROP_STACK,
+        WANT_CALL_STACK, WANT_COMM, WANT_DEBUG, WANT_DROP_STACK,
     },
     hooks::{Hook, Kind},
     layout::Layout,
@@ -182,6 +182,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     option(COUNT_HITS, settings.verbose > 0);
     option(USE_PERF, transport == Transport::Perf);
     option(WANT_COMM, settings.wide);
+    option(WANT_DEBUG, settings.verbose > 1);
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());
     let layout = &types.layout;
