@@ -83,7 +83,8 @@ pub struct RawEvent {
     /// [`KIND_CLONE`]: address of the new `sk_buff`, 0 when the allocation failed; otherwise 0.
     pub other: u64,
     /// [`KIND_CLONE`]: the code address the function returns to; [`KIND_DROP`]: the code address
-    /// that dropped the packet; otherwise 0.
+    /// that dropped the packet; [`KIND_HOP`] with [`NO_ROW`]: the function's own address, which
+    /// tells the row; otherwise 0.
     pub caller: u64,
     /// The packet's identity: a number that no other `sk_buff` of this run has, even one at the
     /// same address; 0 when packets are not followed.
@@ -91,7 +92,7 @@ pub struct RawEvent {
     /// Identity of the packet that this one was made from (copied, cut from, merged); 0 for one
     /// that was first seen by itself.
     pub parent_id: u64,
-    /// Row of the catalogue ([`crate::hooks::HOOKS`]).
+    /// Row of the catalogue ([`crate::hooks::HOOKS`]) or behind it, or [`NO_ROW`].
     pub hook: u16,
     /// One of `KIND_*`.
     pub kind: u8,

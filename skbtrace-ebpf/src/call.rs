@@ -8,9 +8,9 @@ use core::{ffi::c_void, mem::MaybeUninit};
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::generated::{bpf_get_attach_cookie, bpf_get_func_arg},
+    helpers::generated::{bpf_get_attach_cookie, bpf_get_func_arg, bpf_get_func_ip},
 };
-use skbtrace_common::hooks::Binding;
+use skbtrace_common::{hooks::Binding, record::NO_ROW};
 
 use crate::kernel::binding;
 
@@ -135,11 +135,25 @@ impl Call {
     #[inline(always)]
     pub fn row(self) -> u16 {
         let binding: Binding = binding();
+        if binding.has_address() {
+            return NO_ROW;
+        }
         if binding.has_cookie() {
             // SAFETY: takes the context.
             return unsafe { bpf_get_attach_cookie(self.0) } as u16;
         }
         binding.hook()
+    }
+
+    /// The function's address where that tells the row, otherwise 0.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        if binding().has_address() {
+            // SAFETY: takes the context.
+            unsafe { bpf_get_func_ip(self.0) }
+        } else {
+            0
+        }
     }
 }
 

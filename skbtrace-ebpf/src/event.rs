@@ -107,7 +107,7 @@ pub fn begin(call: Call, record: *mut RawEvent, kind: u8, skb: u64, identity: Id
     set!(record, cpu, cpu as u16);
     set!(record, pid, (bpf_get_current_pid_tgid() >> 32) as u32);
     set!(record, other, 0);
-    set!(record, caller, 0);
+    set!(record, caller, call.address());
     set!(record, verdict, 0);
     // SAFETY: the field has SHORT_NAME bytes.
     unsafe {

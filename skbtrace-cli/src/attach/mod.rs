@@ -10,6 +10,7 @@ mod multi;
 pub mod object;
 mod one_by_one;
 mod progress;
+pub mod rows;
 mod specialise;
 pub mod sys;
 
@@ -25,9 +26,10 @@ use self::{
     fentry::Trampolines,
     kprobe::{AttachError, Kprobes, NoKprobes},
     link::Link,
-    multi::{Resolver, Target},
+    multi::{Resolver, TELLS_ADDRESS, Target},
     object::Loaded,
     progress::Progress,
+    rows::Rows,
 };
 use crate::kernel::layout::Types;
 
@@ -118,6 +120,8 @@ pub struct Attached {
     pub skipped: Vec<Skipped>,
     /// What keeps the hooks attached.
     pub links: Vec<Link>,
+    /// For events that tell their function's address.
+    pub rows: Rows,
 }
 
 /// No program at the entry.
@@ -232,6 +236,9 @@ impl<'a> Attacher<'a> {
             let (links, refused) = multi::attach(self.loaded, program, Binding(binding), &targets);
             let refused: HashSet<usize> = refused.iter().map(|target| target.index).collect();
             self.attached.links.extend(links);
+            if program == TELLS_ADDRESS {
+                self.attached.rows.add(&targets);
+            }
             for target in targets {
                 if refused.contains(&target.index) {
                     left.push(target.index);

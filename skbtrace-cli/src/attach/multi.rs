@@ -1,7 +1,7 @@
 //! kprobe.multi: one program on many functions, in one call.
 //!
-//! Functions that take their packet in the same place share a program; which of them was called,
-//! it learns from a cookie. Functions are given by address, so that of several with one name the
+//! Functions that take their packet in the same place share a program; which of them was called
+//! tells a cookie, or the function's address ([`super::rows`]). Functions are given by address, so that of several with one name the
 //! right one is taken, and a module's is told apart.
 
 use std::{
@@ -78,6 +78,9 @@ pub struct Target {
     pub index: usize,
 }
 
+/// The program whose events tell the function's address.
+pub const TELLS_ADDRESS: &str = "hop";
+
 /// Attaches one program to all targets that will have it ([`attach_halving`]).
 pub fn attach(
     loaded: &Loaded,
@@ -85,11 +88,16 @@ pub fn attach(
     binding: Binding,
     targets: &[Target],
 ) -> (Vec<Link>, Vec<Target>) {
+    let binding = if program == TELLS_ADDRESS {
+        binding.shared_by_address()
+    } else {
+        binding.shared()
+    };
     attach_halving(
         targets,
         || {
             loaded
-                .load(program, ProgramKind::KPROBE_MULTI, binding.shared())
+                .load(program, ProgramKind::KPROBE_MULTI, binding)
                 .ok()
         },
         |program, targets| {

@@ -22,6 +22,7 @@ use crate::{
         Attached, Attacher, Backend, Choice, Hooked, Wanted,
         link::{self, Link},
         object::{Loaded, MapName, Shape},
+        rows::Rows,
         sys,
     },
     kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
@@ -55,6 +56,7 @@ pub struct Engine {
     pub layout: Layout,
     /// What this kernel calls its reasons for drops; empty when drops are not listened to.
     pub drop_reasons: DropReasons,
+    rows: Rows,
     /// Records that could not be understood.
     pub damaged: u64,
     switch: MapData,
@@ -123,6 +125,7 @@ impl Engine {
         Ok(Some(Self {
             hooks: attached.hooks,
             links: attached.links,
+            rows: attached.rows,
             reader,
             counters,
             layout,
@@ -135,8 +138,12 @@ impl Engine {
     /// Moves records that there are into `events`.
     pub fn drain(&mut self, events: &mut Ordered) -> Drained {
         let damaged = &mut self.damaged;
+        let rows = &self.rows;
         self.reader.drain(|bytes| match Record::parse(bytes) {
-            Ok(record) => events.push(record),
+            Ok(mut record) => {
+                rows.complete(&mut record.event);
+                events.push(record);
+            }
             Err(_) => *damaged += 1,
         })
     }

@@ -21,6 +21,7 @@ impl Binding {
     const DIRECT: u64 = 1 << 41;
     const COOKIE: u64 = 1 << 42;
     const HELPER: u64 = 1 << 43;
+    const ADDRESS: u64 = 1 << 44;
     const ROW: u64 = 0xffff;
     const LAYER3: u64 = 0xf << 36;
 
@@ -49,6 +50,13 @@ impl Binding {
     #[must_use]
     pub const fn shared(self) -> Self {
         Self((self.0 & !(Self::ROW | Self::LAYER3)) | Self::COOKIE)
+    }
+
+    /// The same for a program that serves several rows and tells the function's address, by which
+    /// user space knows the row: where the kernel searches for a cookie, that is cheaper.
+    #[must_use]
+    pub const fn shared_by_address(self) -> Self {
+        Self((self.shared().0 & !Self::COOKIE) | Self::ADDRESS)
     }
 
     /// The same without events.
@@ -147,6 +155,13 @@ impl Binding {
     #[inline(always)]
     pub const fn has_argument_helper(self) -> bool {
         self.0 & Self::HELPER != 0
+    }
+
+    /// The row is known by the function's address.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_address(self) -> bool {
+        self.0 & Self::ADDRESS != 0
     }
 
     /// The row is in the attach cookie.

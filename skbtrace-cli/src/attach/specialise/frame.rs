@@ -120,8 +120,8 @@ pub const fn helper(number: i32, kind: u8) -> (usize, bool) {
         // Ring buffer: reserve, submit.
         131 => (3, true),
         132 => (2, true),
-        // Attach cookie; argument.
-        174 => (1, true),
+        // Address of the function; attach cookie; argument.
+        173 | 174 => (1, true),
         183 => (3, false),
         _ => (5, false),
     }
