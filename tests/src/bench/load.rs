@@ -8,10 +8,13 @@
 //! and at times outside, which moves the figure by some per cent; a full socket always costs the
 //! same.
 
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::demo::SCENARIOS;
@@ -24,6 +27,27 @@ use crate::traffic;
 pub const BATCH: u32 = 100;
 const PAYLOAD: &[u8] = b"hello from the client";
 
+/// Lets the thread to which the kernel puts packets off that it had no time for come before the
+/// sender, which else would be timed without the packets' way until its buffer is full.
+fn prefer_softirqs() -> Result<()> {
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let pid = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        if let Some(pid) = pid
+            && comm.starts_with("ksoftirqd/")
+        {
+            let parameters = libc::sched_param { sched_priority: 1 };
+            // SAFETY: a pointer to whole parameters.
+            let result = unsafe { libc::sched_setscheduler(pid, libc::SCHED_FIFO, &parameters) };
+            Errno::result(result).context("cannot let ksoftirqd come first")?;
+        }
+    }
+    Ok(())
+}
+
 /// The cluster with its sender.
 pub struct Load {
     _cluster: Cluster,
@@ -35,6 +59,7 @@ pub struct Load {
 impl Load {
     /// Builds the cluster and fills the server's socket.
     pub fn build() -> Result<Self> {
+        prefer_softirqs()?;
         let [scenario, ..] = SCENARIOS;
         let cluster = Cluster::build(scenario.plan(Frontend::Legacy))?;
         let server = traffic::udp_socket(&cluster.server, topology::at(SERVER, PORT)?)?;
