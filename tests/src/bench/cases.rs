@@ -125,6 +125,11 @@ pub fn rejecting() -> Vec<String> {
     words(&["-H", ABSENT, "--proto", "udp"])
 }
 
+/// A filter that rejects before anything of a packet is read, by the process: init sends nothing.
+pub fn rejecting_unread() -> Vec<String> {
+    words(&["--pid", "1"])
+}
+
 /// A regular expression for these names and no others.
 pub fn exactly<S: AsRef<str>>(names: &[S]) -> String {
     let names: Vec<String> = names

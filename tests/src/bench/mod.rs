@@ -25,7 +25,7 @@ use anyhow::{Context as _, Error, Result, ensure};
 use crate::netns::Netns;
 use crate::scenarios::{Skip, skip};
 use crate::tracer::{run_to_end, skbtrace};
-use cases::{Backend, Hooks, matching, rejecting, together};
+use cases::{Backend, Hooks, matching, rejecting, rejecting_unread, together, words};
 use cost::Cost;
 use figure::{Compared, Figure, Unit, Value};
 use load::Load;
@@ -146,6 +146,31 @@ fn costs<'a>(load: &'a Load, kernel: &str, rejected: bool) -> Vec<Task<'a>> {
     }
     if rejected {
         return tasks;
+    }
+    // Where the instructions of a rejected hit go: coming and going alone, then with the headers;
+    // what is left is for following.
+    for backend in Backend::ALL {
+        if backend == Backend::Multi && !plain_loads {
+            continue;
+        }
+        let parts = [
+            ("rejected unread, not followed", rejecting_unread()),
+            ("rejected, not followed", rejecting()),
+        ];
+        for (part, filter) in parts {
+            let title = format!("{part}, a hit, hooks alone: {}", backend.name());
+            let what = title.clone();
+            let filter = together(&[filter, words(&["--no-follow"])]);
+            let measure = move || {
+                let cost = Cost::measure(load, &options(backend, &filter), false, false)?;
+                let figure = Figure::new(&what, Unit::Instructions, cost.alone_per_hit());
+                Ok(Found {
+                    figures: vec![figure.remark(remark(backend, &cost))],
+                    raw: cost.raw(),
+                })
+            };
+            tasks.push((title, Box::new(measure)));
+        }
     }
     for backend in Backend::ALL {
         let limit = match backend {
