@@ -87,6 +87,7 @@ const WANTED: &[&str] = &[
     "xfrm_interface",
     "esp4",
     "esp6",
+    "ah4",
     // the virtual machine's own devices
     "virtio_net",
     "virtio_pci",
@@ -106,6 +107,23 @@ const WANTED: &[&str] = &[
     "chacha*",
     "poly1305*",
     "curve25519*",
+    // the same for IPsec: rfc4106(gcm(aes)) with what draws its initial vectors, hmac(…), and
+    // authenc(hmac(…),cbc(aes)); much of it is built in, other parts on other kernels
+    "gcm",
+    "ctr",
+    "cbc",
+    "aes_generic",
+    "ghash_generic",
+    "seqiv",
+    "echainiv",
+    "authenc*",
+    "crypto_null",
+    "drbg",
+    "jitterentropy_rng",
+    "hmac",
+    "sha1_generic",
+    "sha256_generic",
+    "sha512*",
 ];
 
 /// Files of `modules` (a lib/modules/VERSION with modules.dep) for `WANTED` and all they depend on,

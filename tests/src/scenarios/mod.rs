@@ -16,6 +16,7 @@ mod filters;
 mod following;
 mod functions;
 mod groundwork;
+mod ipsec;
 mod lifecycle;
 mod lit;
 mod load;
@@ -138,6 +139,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         deciders::trials(),
         tunnels::trials(),
         tunnel_headers::trials(),
+        ipsec::trials(),
         queues::trials(),
         neighbours::trials(),
         sockets::trials(),

@@ -25,6 +25,9 @@ pub(super) const ROWS: &[Hook] = &[
     function!("xfrmi_xmit", Xfrm, Skb(1))
         .sets(XFRM)
         .module("xfrm_interface"),
+    // AH, IPComp and ESP. While xfrm_interface is loaded, ESP goes to its xfrmi4_rcv instead, which
+    // has the higher priority (net/xfrm/xfrm_interface_core.c, 6.12; stable 5.10 and 6.1 have it
+    // too). Both go on to xfrm_input.
     function!("xfrm4_rcv", Xfrm, Skb(1)).sets(XFRM).v4(),
     function!("xfrm_input", Xfrm, Skb(1)).sets(XFRM),
     function!("esp_input", Xfrm, Skb(2))

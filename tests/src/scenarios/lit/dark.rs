@@ -13,7 +13,6 @@ struct Dark {
 }
 
 const ALL: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
-const NO_CIPHER: &str = "The guests have no cipher for ESP, and so no policies.";
 
 const fn dark(
     function: &'static str,
@@ -92,22 +91,6 @@ const DARK: &[Dark] = &[
         "netkit_xmit",
         &["6.12", "7.2"],
         "The guests' `ip` makes no netkit devices.",
-    ),
-    dark("__xfrm_policy_check", ALL, NO_CIPHER),
-    dark("esp_input", ALL, NO_CIPHER),
-    dark("esp_output", ALL, NO_CIPHER),
-    dark("esp6_input", ALL, NO_CIPHER),
-    dark("esp6_output", ALL, NO_CIPHER),
-    dark("xfrm4_output", ALL, NO_CIPHER),
-    dark("xfrm4_rcv", ALL, NO_CIPHER),
-    dark("xfrm4_transport_finish", ALL, NO_CIPHER),
-    dark("xfrm6_output", ALL, NO_CIPHER),
-    dark("xfrm_output", ALL, NO_CIPHER),
-    dark("xfrm_output_resume", ALL, NO_CIPHER),
-    dark(
-        "xfrmi_xmit",
-        ALL,
-        "There is no such device here, for want of a cipher.",
     ),
     dark(
         "__consume_stateless_skb",

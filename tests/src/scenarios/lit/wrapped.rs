@@ -1,8 +1,9 @@
 //! Packets inside packets: tunnels and IPsec.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::tour::{attempt, datagram, set};
+use crate::scenarios::ipsec::{self, CIPHER, Protection};
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
 use crate::topology::{CLIENT_PORT, PORT, at, ip};
@@ -59,39 +60,28 @@ pub fn more_tunnels() -> Result<()> {
     datagram(&link.left, at("10.82.3.9", PORT)?, 10)
 }
 
-/// ESP between two hosts, in both families.
+/// ESP between two hosts, by itself and as a tunnel, in both families; AH; and an xfrm interface.
 pub fn encryption() -> Result<()> {
     let link = Link::build_with_ipv6()?;
-    // What a kernel has of these is another matter than what it hooks.
-    let key = |bytes: usize| format!("0x{}", "0b".repeat(bytes));
-    let ciphers = [
-        format!("aead rfc4106(gcm(aes)) {} 128", key(20)),
-        format!("aead rfc7539esp(chacha20,poly1305) {} 128", key(36)),
-        "enc ecb(cipher_null) 0x".to_owned(),
-    ];
-    let state = "xfrm state add src 10.71.0.8 dst 10.71.0.9 proto esp spi 0x72 mode transport";
-    let works = |cipher: &&String| {
-        let line = format!("{state} {cipher}");
-        let words: Vec<&str> = line.split_whitespace().collect();
-        link.left.run("ip", &words).is_ok()
+    let between_hosts = |ends, selector, protocol, algorithm| Protection {
+        outer: [LEFT, RIGHT],
+        ends,
+        selector,
+        mode: "transport",
+        protocol,
+        algorithm,
+        spi: 0x71,
+        interface: "",
     };
-    let cipher = ciphers.iter().find(works).context("no cipher for ESP")?;
-    for (host, own, peer, own6, peer6) in [
-        (&link.left, LEFT, RIGHT, LEFT6, RIGHT6),
-        (&link.right, RIGHT, LEFT, RIGHT6, LEFT6),
-    ] {
-        for (own, peer, all) in [(own, peer, "10.71.0.0/24"), (own6, peer6, "fd00:71::/64")] {
-            set(
-                host,
-                &format!(
-                    "ip xfrm state add src {own} dst {peer} proto esp spi 0x71 mode transport {cipher}
-                     ip xfrm state add src {peer} dst {own} proto esp spi 0x71 mode transport {cipher}
-                     ip xfrm policy add src {all} dst {all} proto udp dir out tmpl src {own} dst {peer} proto esp mode transport
-                     ip xfrm policy add src {all} dst {all} proto udp dir in tmpl src {peer} dst {own} proto esp mode transport"
-                ),
-            );
-        }
-    }
+    let ends = ["10.71.0.0/24"; 2];
+    between_hosts(ends, "proto udp", "esp", CIPHER).agree(&link)?;
+    // xfrm_interface, once it is loaded, takes all ESP from xfrm4_rcv, but no AH.
+    between_hosts(ends, "proto icmp", "ah", "auth hmac(sha256) 0x7171").agree(&link)?;
+    let over_ipv6 = Protection {
+        outer: [LEFT6, RIGHT6],
+        ..between_hosts(["fd00:71::/64"; 2], "proto udp", "esp", CIPHER)
+    };
+    over_ipv6.agree(&link)?;
     for (own, peer) in [(LEFT, RIGHT), (LEFT6, RIGHT6)] {
         let exchange = Exchange::open(
             (&link.left, at(own, CLIENT_PORT)?),
@@ -99,5 +89,38 @@ pub fn encryption() -> Result<()> {
         )?;
         exchange.ask(at(peer, PORT)?)?;
     }
-    Ok(())
+    traffic::ping(&link.left, ip(RIGHT)?, 9)?;
+    for family in [ipsec::IPV4, ipsec::IPV6] {
+        family.address(&link)?;
+        family.tunnel().agree(&link)?;
+        family.exchange(&link)?.ask(at(family.inner[1], PORT)?)?;
+    }
+    through_interface(&link)
+}
+
+/// A device whose packets are all encrypted, by associations of its own.
+fn through_interface(link: &Link) -> Result<()> {
+    const ENDS: [&str; 2] = ["10.84.1.1", "10.84.1.2"];
+    for (host, own) in [(&link.left, ENDS[0]), (&link.right, ENDS[1])] {
+        set(
+            host,
+            &format!(
+                "ip link add xfrm0 type xfrm dev eth0 if_id 71
+                 ip link set xfrm0 up
+                 ip addr add {own}/24 dev xfrm0"
+            ),
+        );
+    }
+    let protection = Protection {
+        outer: [LEFT, RIGHT],
+        ends: ["10.84.1.0/24"; 2],
+        selector: "",
+        mode: "tunnel",
+        protocol: "esp",
+        algorithm: CIPHER,
+        spi: 0x74,
+        interface: "if_id 71",
+    };
+    protection.agree(link)?;
+    traffic::ping(&link.left, ip(ENDS[1])?, 9)
 }
