@@ -104,7 +104,7 @@ pub struct TestArgs {
     /// Run only the tests whose name contains this
     #[arg(long, value_name = "NAME")]
     pub filter: Option<String>,
-    /// How many guests run at the same time [default: half the processors]
+    /// How many guests run at the same time [default: as many as there are processors]
     #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
     pub jobs: usize,
     /// Only the unit tests, without any guest
@@ -145,7 +145,7 @@ pub enum BenchKernels {
     All,
 }
 
-/// A guest has two processors, but seldom uses both.
+/// A guest's two processors take turns on one of ours.
 fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
