@@ -14,6 +14,10 @@ use crate::{
 /// A packet passed the entry of a function that puts headers before it or takes them off.
 #[inline(always)]
 pub fn passed(call: Call, skb: &Skb) {
+    // What a socket sends, at a function that tunnels share with it.
+    if binding().table() == 0 && skb.dev() == 0 {
+        return;
+    }
     emit::<RawTunnel>(call, KIND_TUNNEL, |record| {
         // SAFETY: a field of the record.
         let event = unsafe { &raw mut (*record).event };

@@ -72,14 +72,25 @@ impl Outcome {
 
     /// Fails unless every row belongs to `ancestor`'s family.
     pub fn one_family(&self, ancestor: u64) -> Result<()> {
-        let family = self.family(ancestor)?;
+        self.families([ancestor])
+    }
+
+    /// Fails unless every row belongs to one of their families.
+    pub fn families<const N: usize>(&self, ancestors: [u64; N]) -> Result<()> {
+        let mut family = BTreeSet::new();
+        for ancestor in ancestors {
+            family.extend(self.family(ancestor)?);
+        }
         let stranger = self.rows.iter().find(|row| {
             row.identity
                 .is_none_or(|identity| !family.contains(&identity.id))
         });
         match stranger {
             None => Ok(()),
-            Some(row) => anyhow::bail!("nothing to do with packet #{ancestor}: {row}"),
+            Some(row) => {
+                let names = ancestors.map(|ancestor| format!("#{ancestor}"));
+                anyhow::bail!("nothing to do with packet {}: {row}", names.join(" or "))
+            }
         }
     }
 }

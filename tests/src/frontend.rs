@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use crate::netns::Netns;
 use crate::process;
+use crate::topology::Ip;
 
 /// Which iptables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,13 +47,27 @@ impl Frontend {
         }
     }
 
+    /// Name of the command for this version of IP.
+    pub const fn command_for(self, ip: Ip) -> &'static str {
+        match ip {
+            Ip::V4 => self.command(),
+            Ip::V6 => self.command6(),
+        }
+    }
+
     /// Whether the command and this kernel can do NAT together; the error says why not.
     pub fn probe(self) -> Result<()> {
+        self.probe_for(Ip::V4)
+    }
+
+    /// The same over this version of IP.
+    pub fn probe_for(self, ip: Ip) -> Result<()> {
         let scratch = Netns::create("probe")?;
+        let command = self.command_for(ip);
         scratch
-            .run(self.command(), &["-t", "nat", "-S"])
+            .run(command, &["-t", "nat", "-S"])
             .map(drop)
-            .with_context(|| format!("{} does not work here", self.command()))
+            .with_context(|| format!("{command} does not work here"))
     }
 
     /// The first one that works.
@@ -68,11 +83,17 @@ impl Frontend {
 
     /// Writes `rules` (the part after `iptables`, one a line) inside `node`.
     pub fn apply(self, node: &Netns, rules: &str) -> Result<()> {
+        self.apply_for(Ip::V4, node, rules)
+    }
+
+    /// The same over this version of IP.
+    pub fn apply_for(self, ip: Ip, node: &Netns, rules: &str) -> Result<()> {
+        let command = self.command_for(ip);
         node.enter(|| {
             for rule in rules.lines().filter(|line| !line.trim().is_empty()) {
                 let mut args = vec!["-w"];
                 args.extend(rule.split_whitespace());
-                process::run(self.command(), &args)?;
+                process::run(command, &args)?;
             }
             Ok(())
         })

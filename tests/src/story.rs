@@ -187,4 +187,23 @@ impl Outcome {
         ensure!(self.lost == Some(0), "events were lost: {:?}", self.lost);
         Ok(())
     }
+    /// Fails unless events were lost, and what was printed and what was lost are together what was
+    /// produced; yields these three numbers.
+    pub fn counts_its_losses(&self) -> Result<[u64; 3]> {
+        let summary = (self.printed, self.lost, self.produced);
+        let (Some(printed), Some(lost), Some(produced)) = summary else {
+            bail!("the summary is incomplete: {summary:?}");
+        };
+        ensure!(lost > 0, "nothing was lost");
+        ensure!(
+            printed == self.rows.len() as u64,
+            "{} rows and not {printed}",
+            self.rows.len()
+        );
+        ensure!(
+            printed + lost == produced,
+            "{printed} printed and {lost} lost are not {produced} produced"
+        );
+        Ok([printed, lost, produced])
+    }
 }

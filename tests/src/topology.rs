@@ -69,6 +69,36 @@ const NODE2_MAC: &str = "52:54:00:b8:00:ae";
 const BRIDGE6: &str = "fd00:172:18::1";
 const WARM_UP_PORT: u16 = 9;
 
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ip {
+    /// Version 4.
+    V4,
+    /// Version 6.
+    V6,
+}
+
+impl Ip {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// What ends the name of a trial, which is IPv4's unless it says otherwise.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::V4 => "",
+            Self::V6 => "_ipv6",
+        }
+    }
+
+    /// The one of the two that is this version's.
+    pub fn of<T>(self, v4: T, v6: T) -> T {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+}
+
 /// What to build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {

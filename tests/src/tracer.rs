@@ -358,6 +358,15 @@ impl Outcome {
         result.map_err(|error| anyhow!("{error:#}\n{}", self.transcript()))
     }
 
+    /// The same without the events, of which there may be too many for an error message.
+    pub fn in_short(&self) -> Self {
+        Self {
+            code: self.code,
+            stderr: self.stderr.clone(),
+            ..Self::default()
+        }
+    }
+
     /// The standard error as one text.
     pub fn said(&self) -> String {
         self.stderr.join("\n")

@@ -1,8 +1,8 @@
-//! An XDP program that drops or sends back everything, on one interface for as long as this value
+//! An XDP program that does the same with everything, on one interface for as long as this value
 //! lives.
 //!
-//! Two instructions need no compiler; they are loaded and attached with bpf(2), generically, so
-//! that the packet is an `sk_buff` already when it is dropped.
+//! A few instructions need no compiler; they are loaded and attached with bpf(2). Attached
+//! generically, they see a packet that is an `sk_buff` already; in the driver, one that is none.
 
 use std::fs::File;
 use std::mem::size_of;
@@ -18,12 +18,33 @@ const BPF_PROG_LOAD: c_long = 5;
 const BPF_LINK_CREATE: c_long = 28;
 const PROGRAM_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
-const GENERIC: u32 = 1 << 1;
+
+/// Where a program runs (`XDP_FLAGS_*`, include/uapi/linux/if_link.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// Behind the driver.
+    Generic = 1 << 1,
+    /// In the driver.
+    Driver = 1 << 2,
+}
 
 /// `r0 = XDP_DROP; exit`.
 const DROP: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
 /// `r0 = XDP_TX; exit`.
 const BOUNCE: [u64; 2] = [0x0000_0003_0000_00b7, 0x0000_0000_0000_0095];
+/// `r0 = XDP_PASS; exit`.
+const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+
+/// `r1 = ifindex; r2 = 0; r0 = bpf_redirect(r1, r2); exit`.
+const fn redirect(ifindex: u32) -> [u64; 4] {
+    [
+        (ifindex as u64) << 32 | 0x01b7,
+        0x0000_0000_0000_02b7,
+        0x0000_0017_0000_0085,
+        0x0000_0000_0000_0095,
+    ]
+}
 
 /// `union bpf_attr` for BPF_PROG_LOAD, as far as it is needed (include/uapi/linux/bpf.h).
 #[repr(C)]
@@ -70,15 +91,26 @@ fn unlimit_locked_memory() {
 impl XdpDrop {
     /// Drops all that comes in at `iface` of `net`.
     pub fn attach(net: &Netns, iface: &str) -> Result<Self> {
-        Self::with(&DROP, net, iface)
+        Self::with(&DROP, net, iface, Mode::Generic)
     }
 
     /// Sends all that comes in at `iface` of `net` out there again.
     pub fn bounce(net: &Netns, iface: &str) -> Result<Self> {
-        Self::with(&BOUNCE, net, iface)
+        Self::with(&BOUNCE, net, iface, Mode::Generic)
     }
 
-    fn with(instructions: &[u64; 2], net: &Netns, iface: &str) -> Result<Self> {
+    /// Lets all that comes in at `iface` of `net` pass.
+    pub fn pass(net: &Netns, iface: &str, mode: Mode) -> Result<Self> {
+        Self::with(&PASS, net, iface, mode)
+    }
+
+    /// Sends all that comes in at `iface` of `net` out at `to`.
+    pub fn redirect(net: &Netns, iface: &str, to: &str, mode: Mode) -> Result<Self> {
+        let to = net.enter(|| if_nametoindex(to).context("no such interface"))?;
+        Self::with(&redirect(to), net, iface, mode)
+    }
+
+    fn with(instructions: &[u64], net: &Netns, iface: &str, mode: Mode) -> Result<Self> {
         net.enter(|| {
             unlimit_locked_memory();
             let program = load(instructions).context("cannot load an XDP program")?;
@@ -86,7 +118,7 @@ impl XdpDrop {
                 prog_fd: u32::try_from(program.as_raw_fd()).context("a descriptor")?,
                 target_ifindex: if_nametoindex(iface).context("no such interface")?,
                 attach_type: ATTACH_XDP,
-                flags: GENERIC,
+                flags: mode as u32,
             };
             let link = bpf(BPF_LINK_CREATE, &attributes)
                 .with_context(|| format!("cannot attach an XDP program to {iface}"))?;
@@ -95,10 +127,10 @@ impl XdpDrop {
     }
 }
 
-fn load(instructions: &[u64; 2]) -> Result<File> {
+fn load(instructions: &[u64]) -> Result<File> {
     let attributes = Load {
         prog_type: PROGRAM_TYPE_XDP,
-        insn_cnt: 2,
+        insn_cnt: u32::try_from(instructions.len()).context("too many instructions")?,
         insns: instructions.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
         log_level: 0,

@@ -36,22 +36,50 @@ fn address(octets: [u8; 16]) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from(octets))
 }
 
+/// The protocol of what follows header and extension headers, and where it begins; none of a
+/// fragment that is not the first, nor where a header was not captured.
+pub fn payload_at(body: &[u8]) -> Option<(u8, usize)> {
+    let mut proto = bytes::u8(body, 6)?;
+    let mut at = HEADER;
+    loop {
+        let rest = body.get(at..)?;
+        if proto == next::FRAGMENT && later_fragment(rest)?.is_some() {
+            return None;
+        }
+        let Some(length) = extension(proto, bytes::u8(rest, 1).unwrap_or(0)) else {
+            return Some((proto, at));
+        };
+        proto = bytes::u8(rest, 0)?;
+        at += length;
+    }
+}
+
+/// How long an extension header is whose second byte is `counted`; none of what is no such header.
+const fn extension(proto: u8, counted: u8) -> Option<usize> {
+    match proto {
+        next::HOP_BY_HOP | next::ROUTING | next::DESTINATION => Some(8 + counted as usize * 8),
+        // Counted in other units than all the rest (RFC 4302).
+        next::AUTHENTICATION => Some(8 + counted as usize * 4),
+        next::FRAGMENT => Some(8),
+        _ => None,
+    }
+}
+
 /// Walks over extension headers. Each is at least eight bytes long, so the walk ends.
 fn payload(mut proto: u8, mut body: &[u8]) -> Transport {
     loop {
         let Some(header) = body.first_chunk::<2>() else {
             return transport::decode(proto, body);
         };
-        let length = match proto {
-            next::HOP_BY_HOP | next::ROUTING | next::DESTINATION => 8 + usize::from(header[1]) * 8,
-            // Counted in other units than all the rest (RFC 4302).
-            next::AUTHENTICATION => 8 + usize::from(header[1]) * 4,
-            next::FRAGMENT => match later_fragment(body) {
+        if proto == next::FRAGMENT {
+            match later_fragment(body) {
                 Some(Some(fragment)) => return fragment,
-                Some(None) => 8,
+                Some(None) => {}
                 None => return Transport::Other(Some(proto)),
-            },
-            _ => return transport::decode(proto, body),
+            }
+        }
+        let Some(length) = extension(proto, header[1]) else {
+            return transport::decode(proto, body);
         };
         proto = header[0];
         body = body.get(length..).unwrap_or(&[]);

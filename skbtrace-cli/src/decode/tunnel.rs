@@ -45,8 +45,10 @@ pub fn decode(raw: &RawTunnel, function: &str) -> (Option<Packet>, Tunnel) {
         proto::UDP => {
             let payload = payload.get(UDP_HEADER..).unwrap_or(&[]);
             match (function, raw_kind(raw)) {
-                ("vxlan_rcv", _) | ("iptunnel_xmit", b"vxlan") => vxlan(payload),
-                ("geneve_udp_encap_recv", _) | ("iptunnel_xmit", b"geneve") => geneve(payload),
+                ("vxlan_rcv", _) | ("iptunnel_xmit" | "ip6_local_out", b"vxlan") => vxlan(payload),
+                ("geneve_udp_encap_recv", _) | ("iptunnel_xmit" | "ip6_local_out", b"geneve") => {
+                    geneve(payload)
+                }
                 _ => None,
             }
         }
@@ -59,8 +61,8 @@ fn raw_kind(raw: &RawTunnel) -> &[u8] {
     raw.kind.split(|&byte| byte == 0).next().unwrap_or(&[])
 }
 
-/// The protocol of what follows an IP header, and the header's length; not of a fragment that is not
-/// the first, nor behind IPv6 extension headers.
+/// The protocol of what follows an IP header, and the header's length with that of IPv6's extension
+/// headers; not of a fragment that is not the first, nor where the headers were not captured.
 fn ip_header(body: &[u8]) -> Option<(u8, usize)> {
     match body.first()? >> 4 {
         4 => {
@@ -68,7 +70,7 @@ fn ip_header(body: &[u8]) -> Option<(u8, usize)> {
             let length = usize::from(body.first()? & 0xf) * 4;
             (!is_later && length >= 20).then_some((bytes::u8(body, 9)?, length))
         }
-        6 => Some((bytes::u8(body, 6)?, 40)),
+        6 => ipv6::payload_at(body),
         _ => None,
     }
 }

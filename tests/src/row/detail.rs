@@ -69,6 +69,8 @@ pub struct Sock<'a> {
 pub struct Connection<'a> {
     /// Direction of the packet: `original` or `reply`.
     pub dir: &'a str,
+    /// What has become of it: the bits' names.
+    pub status: Vec<&'a str>,
     /// The zone.
     pub zone: &'a str,
     /// The packets that it waits for, as in PKT_INFO: those of the direction of the first one.
@@ -115,6 +117,7 @@ impl Row {
         self.state()?;
         Some(Connection {
             dir: self.value("dir=")?,
+            status: self.value("status=")?.split('|').collect(),
             zone: self.value("zone=")?,
             orig: self.value("orig=")?,
             reply: self.value("reply=")?,
@@ -218,13 +221,14 @@ mod tests {
     #[test]
     fn connections_and_translations() {
         let told = row(
-            "ct:NEW,func=nf_conntrack_in,verdict=ACCEPT,dir=original,status=NONE,zone=0,\
+            "ct:NEW,func=nf_conntrack_in,verdict=ACCEPT,dir=original,status=CONFIRMED|DST_NAT,zone=0,\
              mark=0x0,orig=U:1.2.3.4:5->6.7.8.9:10,reply=U:a->b",
             "",
         );
         assert_eq!(told.state(), Some("NEW"));
         let connection = told.connection().expect("a connection");
         assert_eq!((connection.dir, connection.zone), ("original", "0"));
+        assert_eq!(connection.status, ["CONFIRMED", "DST_NAT"]);
         assert_eq!(connection.orig, "U:1.2.3.4:5->6.7.8.9:10");
         assert_eq!(connection.reply, "U:a->b");
         let told = row(

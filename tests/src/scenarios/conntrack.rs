@@ -10,8 +10,8 @@ use crate::frame::Frame;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
 use crate::row::Row;
-use crate::topology::node::{self, Routed, SERVER, SERVICE};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::node::{Routed, SERVER};
+use crate::topology::{self, Ip, PORT, at};
 use crate::tracer::{Outcome, Tracer};
 
 pub fn trials() -> Vec<Trial> {
@@ -21,20 +21,24 @@ pub fn trials() -> Vec<Trial> {
         trial("conntrack_invalid", invalid),
     ];
     for frontend in [Frontend::Legacy, Frontend::Nft] {
-        let name = format!("conntrack_states_{frontend}");
-        trials.push(trial(name, move || states(frontend)));
+        for ip in Ip::BOTH {
+            let name = format!("conntrack_states_{frontend}{}", ip.suffix());
+            trials.push(trial(name, move || states(frontend, ip)));
+        }
+    }
+    for ip in Ip::BOTH {
+        let name = format!("conntrack_translated{}", ip.suffix());
+        trials.push(trial(name, move || translated(ip)));
     }
     trials
 }
 
-const OPTIONS: &[&str] = &[
-    "--conntrack",
-    "--wide",
-    "-H",
-    node::CLIENT,
-    "--proto",
-    "udp",
-];
+/// All datagrams between the client, the Service and the server, of which each has one end here.
+fn trace(routed: &Routed) -> Result<Tracer> {
+    let ends = routed.addresses();
+    let filter = format!("{},{}", ends.client, ends.server);
+    Tracer::start(&["--conntrack", "--wide", "-H", &filter, "--proto", "udp"])
+}
 
 /// Rows of connection tracking inside `net` whose packet is `packet`.
 fn told<'a>(outcome: &'a Outcome, net: &Netns, packet: &str) -> Vec<&'a Row> {
@@ -44,8 +48,9 @@ fn told<'a>(outcome: &'a Outcome, net: &Netns, packet: &str) -> Vec<&'a Row> {
 }
 
 /// Entries of `conntrack -L`: the two directions of each, as PKT_INFO would have them.
-fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
-    let text = net.run("conntrack", &["-L", "-p", "udp"])?;
+fn listed(net: &Netns, ip: Ip) -> Result<Vec<(String, String)>> {
+    let family = ip.of("ipv4", "ipv6");
+    let text = net.run("conntrack", &["-L", "-f", family, "-p", "udp"])?;
     let entry = |line: &str| {
         let values = |name: &str| -> Vec<String> {
             line.split_whitespace()
@@ -56,7 +61,8 @@ fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
         let parts = ["src=", "sport=", "dst=", "dport="].map(values);
         let tuple = |index: usize| {
             let [src, sport, dst, dport] = parts.each_ref().map(|part| part.get(index));
-            Some(format!("U:{}:{}->{}:{}", src?, sport?, dst?, dport?))
+            let end = |address: &str, port: &str| at(address, port.parse().ok()?).ok();
+            Some(format!("U:{}->{}", end(src?, sport?)?, end(dst?, dport?)?))
         };
         Some((tuple(0)?, tuple(1)?))
     };
@@ -65,19 +71,20 @@ fn listed(net: &Netns) -> Result<Vec<(String, String)>> {
 
 /// New there, a reply back, established there again; behind DNAT the answers are not the mirror
 /// image of the questions.
-fn states(frontend: Frontend) -> Result<()> {
-    let routed = Routed::build()?;
+fn states(frontend: Frontend, ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
+    let ends = routed.addresses();
+    let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
     let exchange = routed.exchange()?;
-    let tracer = Tracer::start(OPTIONS)?;
-    let seen = exchange.ask(at(SERVICE, PORT)?)?;
-    exchange.answer(seen, at(SERVICE, PORT)?)?;
-    exchange.ask(at(SERVICE, PORT)?)?;
-    let listed = listed(&routed.node)?;
+    let tracer = trace(&routed)?;
+    let seen = exchange.ask(service)?;
+    exchange.answer(seen, service)?;
+    exchange.ask(service)?;
+    let listed = listed(&routed.node, ip)?;
     let outcome = tracer.stop()?;
-    let client = format!("{}:{CLIENT_PORT}", node::CLIENT);
-    let orig = format!("U:{client}->{SERVICE}:{PORT}");
-    let reply = format!("U:{SERVER}:{PORT}->{client}");
+    let orig = format!("U:{client}->{service}");
+    let reply = format!("U:{server}->{client}");
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(
@@ -111,6 +118,49 @@ fn states(frontend: Frontend) -> Result<()> {
         for row in [last, back] {
             let connection = row.connection().context("no entry")?;
             ensure!(connection.reply == reply, "other answers: {row}");
+        }
+        Ok(())
+    })())
+}
+
+/// Both ends of a connection translated, which its entry tells from then on: there to the server,
+/// and the answers back.
+fn translated(ip: Ip) -> Result<()> {
+    let frontend = Frontend::first_that_works()?;
+    let routed = Routed::build_for(ip)?;
+    routed.serve_by_dnat(frontend)?;
+    routed.masquerade(frontend)?;
+    let ends = routed.addresses();
+    let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
+    let exchange = routed.exchange()?;
+    let tracer = trace(&routed)?;
+    let seen = exchange.ask(service)?;
+    exchange.answer(seen, service)?;
+    exchange.ask(service)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        ensure!(
+            seen.ip() == topology::ip(ends.node_out)?,
+            "the server saw {seen}"
+        );
+        let (orig, reply) = (
+            format!("U:{client}->{service}"),
+            format!("U:{server}->{seen}"),
+        );
+        let there = told(&outcome, &routed.node, &orig);
+        let last = there.last().context("nothing was told of the questions")?;
+        let back = told(&outcome, &routed.node, &reply);
+        let back = back.first().context("nothing was told of the answer")?;
+        for row in [last, back] {
+            let connection = row.connection().context("no entry")?;
+            ensure!(
+                connection.orig == orig && connection.reply == reply,
+                "another connection: {row}"
+            );
+            for bit in ["SRC_NAT", "DST_NAT", "SEEN_REPLY"] {
+                ensure!(connection.status.contains(&bit), "not {bit}: {row}");
+            }
         }
         Ok(())
     })())
@@ -160,7 +210,7 @@ fn raw_rule(routed: &Routed, wish: &str) -> Result<()> {
 
 fn one_datagram(routed: &Routed) -> Result<Outcome> {
     let exchange = routed.exchange()?;
-    let tracer = Tracer::start(OPTIONS)?;
+    let tracer = trace(routed)?;
     exchange.ask(at(SERVER, PORT)?)?;
     tracer.stop()
 }
@@ -180,7 +230,7 @@ fn invalid() -> Result<()> {
         ..routed.whole_frame(16)?
     };
     let exchange = routed.exchange()?;
-    let tracer = Tracer::start(OPTIONS)?;
+    let tracer = trace(&routed)?;
     frame.transmit(&routed.client, "eth0")?;
     // On the same way, so the frame has been seen by the node when this arrives.
     exchange.ask(at(SERVER, PORT)?)?;

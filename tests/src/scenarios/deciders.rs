@@ -9,8 +9,10 @@ use super::{skip, trial};
 use crate::frontend::Frontend;
 use crate::kernel_trace::KernelTrace;
 use crate::netns::Netns;
+use crate::story::hop;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::node::Routed;
+use crate::topology::{self, CLIENT_PORT, Cluster, Ip, PORT, at};
 use crate::tracer::{Outcome, Tracer};
 use crate::traffic;
 use crate::traffic::exchange::Exchange;
@@ -44,12 +46,27 @@ pub fn trials() -> Vec<Trial> {
         ),
         dropped("nft", |host| nft(host, 0, "drop"), &["nft_do_chain_inet"]),
         dropped6("nft", |host| nft(host, 0, "drop"), &["nft_do_chain_inet"]),
+        trial("decider_queue_legacy", || taken(queue_legacy, LEGACY)),
+        trial("decider_queue_nft", || {
+            taken(|host| nft(host, 0, "queue num 7"), &["nft_do_chain_inet"])
+        }),
+        trial("decider_queue_bypass_legacy", || {
+            bypassed(queue_bypass_legacy)
+        }),
+        trial("decider_queue_bypass_nft", || {
+            bypassed(|host| nft(host, 0, "queue num 7 bypass"))
+        }),
+        trial("decider_bridge", bridge),
+        trial("decider_bridged", bridged),
+        trial("decider_ipvs", ipvs),
         dropped("second_of_two", second_of_two, LEGACY),
         dropped("first_of_two", first_of_two, &["nft_do_chain_inet"]),
         trial("decider_nobody", nobody),
     ]
 }
 
+/// Where the kernels drop what a function of a hook decided to.
+const PLACES: &[&str] = &["nf_hook_slow", "nft_do_chain", "nf_queue"];
 const DROP: &str = "-t filter -A INPUT -p udp -j DROP\n";
 
 fn iptables(host: &Netns, frontend: Frontend) -> Result<()> {
@@ -60,12 +77,27 @@ fn iptables(host: &Netns, frontend: Frontend) -> Result<()> {
 }
 
 fn iptables6(host: &Netns, frontend: Frontend) -> Result<()> {
-    if let Err(error) = host.run(frontend.command6(), &["-t", "filter", "-S"]) {
+    if let Err(error) = frontend.probe_for(Ip::V6) {
         return skip(format!("{error:#}"));
     }
-    let mut args = vec!["-w"];
-    args.extend(DROP.split_whitespace());
-    host.run(frontend.command6(), &args).map(drop)
+    frontend.apply_for(Ip::V6, host, DROP)
+}
+
+fn queue_legacy(host: &Netns) -> Result<()> {
+    legacy_queue(host, "")
+}
+
+fn queue_bypass_legacy(host: &Netns) -> Result<()> {
+    legacy_queue(host, "--queue-bypass")
+}
+
+fn legacy_queue(host: &Netns, further: &str) -> Result<()> {
+    let frontend = Frontend::Legacy;
+    if let Err(error) = frontend.probe() {
+        return skip(format!("{error:#}"));
+    }
+    let rule = format!("-t filter -A INPUT -p udp -j NFQUEUE --queue-num 7 {further}\n");
+    frontend.apply(host, &rule)
 }
 
 /// A chain of nftables' own at INPUT, with this priority and this verdict over the datagram.
@@ -119,12 +151,30 @@ impl Outcome {
             Some((verdict, by)) => (verdict, Some(by)),
             None => (row.what.as_str(), None),
         })
-        .filter(|(what, _)| what.starts_with("2.ipv4.") || what.starts_with("10.ipv6."))
+        .filter(|(what, _)| {
+            let families = ["2.ipv4.", "7.bridge.", "10.ipv6."];
+            families.iter().any(|family| what.starts_with(family))
+        })
         .collect()
     }
 }
 
 fn drops(guard: fn(&Netns) -> Result<()>, ipv6: bool, by: &[&str]) -> Result<()> {
+    ends_at_input(guard, ipv6, "DROP(EPERM)", by)
+}
+
+/// A queue takes the datagram from the function that asked for it, and has nobody to give it to.
+fn taken(guard: fn(&Netns) -> Result<()>, by: &[&str]) -> Result<()> {
+    ends_at_input(guard, false, "STOLEN", by)
+}
+
+/// What `guard` does with a datagram at the hook INPUT is told with the function of it that decided.
+fn ends_at_input(
+    guard: fn(&Netns) -> Result<()>,
+    ipv6: bool,
+    ending: &str,
+    by: &[&str],
+) -> Result<()> {
     let link = if ipv6 {
         Link::build_with_ipv6()?
     } else {
@@ -137,8 +187,7 @@ fn drops(guard: fn(&Netns) -> Result<()>, ipv6: bool, by: &[&str]) -> Result<()>
     let host = ends.left.ip().to_string();
     let tracer = Tracer::start(&["--netfilter", "-H", &host, "--proto", "udp"])?;
     traffic::send(&sender, ends.right, b"unwanted")?;
-    let places = ["nf_hook_slow", "nft_do_chain"];
-    kernel.wait_for(1, |drop| places.contains(&drop.function.as_str()))?;
+    kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         outcome.complete()?;
@@ -150,7 +199,7 @@ fn drops(guard: fn(&Netns) -> Result<()>, ipv6: bool, by: &[&str]) -> Result<()>
         let (verdict, Some(decider)) = input else {
             bail!("nobody decided: {told:?}");
         };
-        ensure!(verdict.ends_with(".INPUT.DROP(EPERM)"), "{verdict}");
+        ensure!(verdict.ends_with(&format!(".INPUT.{ending}")), "{verdict}");
         ensure!(by.contains(decider), "{decider} and not {by:?}");
         let others = told.iter().filter(|other| *other != input);
         for (verdict, by) in others {
@@ -177,8 +226,7 @@ fn nobody() -> Result<()> {
     let tracer = Tracer::start(&["--netfilter", "-H", LEFT, "--proto", "udp"])?;
     let other = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT + 1)?)?;
     traffic::send(&other, unwanted, b"unwanted")?;
-    let places = ["nf_hook_slow", "nft_do_chain"];
-    kernel.wait_for(1, |drop| places.contains(&drop.function.as_str()))?;
+    kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
     exchange.ask(wanted)?;
     let outcome = tracer.stop()?;
     let ends = Ends {
@@ -199,4 +247,126 @@ fn nobody() -> Result<()> {
         ensure!(dropped, "the other datagram has a decider");
         Ok(())
     })())
+}
+
+/// A queue that lets pass when nobody listens: nobody has decided.
+fn bypassed(guard: fn(&Netns) -> Result<()>) -> Result<()> {
+    let link = Link::build()?;
+    guard(&link.right)?;
+    let ends = ends(false)?;
+    let exchange = Exchange::open((&link.left, ends.left), (&link.right, ends.right))?;
+    let tracer = Tracer::start(&["--netfilter", "-H", LEFT, "--proto", "udp"])?;
+    exchange.ask(ends.right)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        outcome.find(&hop(&["nf_queue"]).inside(&link.right))?;
+        let told = outcome.whole_hooks(&link.right, &ends);
+        ensure!(!told.is_empty(), "no hook was passed");
+        for (verdict, by) in told {
+            ensure!(
+                verdict.ends_with(".ACCEPT") && by.is_none(),
+                "{verdict} by {by:?}"
+            );
+        }
+        Ok(())
+    })())
+}
+
+/// A chain of nftables among the bridge's own functions.
+fn bridge() -> Result<()> {
+    let cluster = topology::pods()?;
+    let port = PORT.to_string();
+    let hook = "{ type filter hook forward priority 0; policy accept; }";
+    let node = &cluster.node1;
+    if let Err(error) = node.run("nft", &["add", "table", "bridge", "guard"]) {
+        return skip(format!("no nftables here: {error:#}"));
+    }
+    node.run("nft", &["add", "chain", "bridge", "guard", "between", hook])?;
+    let rule = [
+        "add", "rule", "bridge", "guard", "between", "udp", "dport", &port, "drop",
+    ];
+    node.run("nft", &rule)?;
+    dropped_between(
+        &cluster,
+        &[("7.bridge.FORWARD.DROP(EPERM)", &["nft_do_chain_bridge"])],
+    )
+}
+
+/// A bridged packet among IP's functions (br_netfilter): the table drops it there, and the bridge's
+/// hook is told that somebody else has it.
+fn bridged() -> Result<()> {
+    let cluster = topology::pods()?;
+    topology::filter_bridged(&cluster.node1)?;
+    let frontend = Frontend::Legacy;
+    if let Err(error) = frontend.probe() {
+        return skip(format!("{error:#}"));
+    }
+    frontend.apply(&cluster.node1, "-t filter -A FORWARD -p udp -j DROP\n")?;
+    // Two functions became one in 6.12.
+    let by_the_bridge = &["br_nf_forward", "br_nf_forward_ip"];
+    dropped_between(
+        &cluster,
+        &[
+            ("2.ipv4.FORWARD.DROP(EPERM)", LEGACY),
+            ("7.bridge.FORWARD.STOLEN", by_the_bridge),
+        ],
+    )
+}
+
+/// IPVS takes what is for a Service and sends it on by itself.
+fn ipvs() -> Result<()> {
+    let routed = Routed::build()?;
+    routed.serve_by_ipvs()?;
+    let addresses = routed.addresses();
+    let ends = Ends {
+        left: addresses.client()?,
+        right: addresses.service()?,
+    };
+    let exchange = routed.exchange()?;
+    let client = addresses.client;
+    let tracer = Tracer::start(&["--netfilter", "-H", client, "--proto", "udp"])?;
+    exchange.ask(ends.right)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let told = outcome.whole_hooks(&routed.node, &ends);
+        // 5.10 has a function for each hook, later kernels one for all.
+        let by = ["ip_vs_in_hook", "ip_vs_remote_request4"];
+        named(&told, "2.ipv4.INPUT.STOLEN", &by)
+    })())
+}
+
+/// A datagram between two pods of a node, which the node drops: these hooks are told, each with one
+/// of these functions.
+fn dropped_between(cluster: &Cluster, wanted: &[(&str, &[&str])]) -> Result<()> {
+    let ends = Ends {
+        left: at(topology::CLIENT, CLIENT_PORT)?,
+        right: at(topology::SERVER, PORT)?,
+    };
+    let sender = traffic::udp_socket(&cluster.client, ends.left)?;
+    let kernel = KernelTrace::start()?;
+    let options = ["--netfilter", "-H", topology::CLIENT, "--proto", "udp"];
+    let tracer = Tracer::start(&options)?;
+    traffic::send(&sender, ends.right, b"unwanted")?;
+    kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let told = outcome.whole_hooks(&cluster.node1, &ends);
+        wanted
+            .iter()
+            .try_for_each(|(verdict, by)| named(&told, verdict, by))
+    })())
+}
+
+/// This verdict is told, with one of these functions.
+fn named(told: &[(&str, Option<&str>)], verdict: &str, by: &[&str]) -> Result<()> {
+    let found = told.iter().find(|(what, _)| *what == verdict);
+    let (_, decider) = found.with_context(|| format!("no {verdict}: {told:?}"))?;
+    ensure!(
+        decider.is_some_and(|decider| by.contains(&decider)),
+        "{verdict} by {decider:?} and not {by:?}"
+    );
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Where following ends or is handed on without a copy: XDP, a tunnel in user space, IPVS.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -9,24 +10,37 @@ use libtest_mimic::Trial;
 use super::lit::open_tun;
 use super::load::pin;
 use super::trial;
+use crate::frontend::Frontend;
 use crate::kernel_trace::KernelTrace;
 use crate::story::hop;
-use crate::topology::link::{LEFT, Link, RIGHT};
-use crate::topology::node::{self, Routed};
-use crate::topology::{CLIENT_PORT, PORT, at};
-use crate::tracer::Tracer;
+use crate::topology::link::{LEFT, Link, RIGHT, written};
+use crate::topology::node::{self, Routed, SERVER_MAC};
+use crate::topology::{self, CLIENT_PORT, PORT, at};
+use crate::tracer::{Outcome, Tracer};
 use crate::traffic::{self, exchange::Exchange};
-use crate::xdp::XdpDrop;
+use crate::xdp::{Mode, XdpDrop};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("xdp_drops", xdp_drops),
         trial("tun_hands_over", tun_hands_over),
+        trial("xdp_redirects_generic", || xdp_redirects(Mode::Generic)),
+        trial("xdp_redirects_driver", || xdp_redirects(Mode::Driver)),
         trial("ipvs_tells", ipvs_tells),
+        trial("ipvs_masqueraded", ipvs_masqueraded),
     ]
 }
 
 const ENDS: &[&str] = &["skb_release_head_state", "__consume_stateless_skb"];
+
+/// Fails unless the packet's last row is its end.
+fn ends(outcome: &Outcome, id: u64) -> Result<()> {
+    let of_it = hop(&[]).id(id);
+    let mut rows = outcome.rows.iter().filter(|row| of_it.matches(row));
+    let last = rows.next_back().context("no row")?;
+    ensure!(hop(ENDS).matches(last), "packet #{id} does not end: {last}");
+    Ok(())
+}
 
 /// What XDP drops came up to the device, and not to IP; where it ended is told, and nothing after.
 fn xdp_drops() -> Result<()> {
@@ -51,16 +65,64 @@ fn xdp_drops() -> Result<()> {
         outcome.one_family(id)?;
         let ip = hop(&["ip_rcv", "ip_rcv_core", "udp_rcv"]).inside(&link.right);
         outcome.none(&ip)?;
-        let mut of_it = outcome
-            .rows
-            .iter()
-            .filter(|row| hop(&[]).id(id).matches(row));
-        let last = of_it.next_back().context("no row")?;
-        ensure!(hop(ENDS).matches(last), "it does not end: {last}");
+        ends(&outcome, id)?;
         let dropped = outcome.rows.iter().find_map(|row| row.dropped());
         let dropped = dropped.context("no drop is told")?;
         ensure!(by_xdp(dropped.function), "dropped in {}", dropped.function);
         Ok(())
+    })())
+}
+
+/// XDP hands what comes in at the node's one device out at its other, past all of IP. Behind the
+/// driver it is the same packet still. In the driver it is none: the one that was sent ends there, and
+/// what the server's device makes of the frame is a new one, which nothing says to be the same.
+fn xdp_redirects(mode: Mode) -> Result<()> {
+    let routed = Routed::build()?;
+    let exchange = routed.exchange()?;
+    // Nobody else will write the hardware address.
+    let mac = written(SERVER_MAC);
+    routed.client.ip(&format!(
+        "neigh replace {} lladdr {mac} dev eth0 nud permanent\n",
+        node::NODE
+    ))?;
+    let _ready = match mode {
+        Mode::Generic => None,
+        Mode::Driver => {
+            // That a checksum is yet to be calculated stands in the packet, which is left behind.
+            routed.client.run("ethtool", &["-K", "eth0", "tx", "off"])?;
+            // A veth takes such frames where the other end is ready for them.
+            Some(XdpDrop::pass(&routed.server, "eth0", mode)?)
+        }
+    };
+    let _program = XdpDrop::redirect(&routed.node, "pod0", "eth0", mode)?;
+    let options = [
+        "--route",
+        "--life",
+        "--tunnel",
+        "--wide",
+        "-H",
+        node::CLIENT,
+        "--proto",
+        "udp",
+    ];
+    let tracer = Tracer::start(&options)?;
+    exchange.ask(at(node::SERVER, PORT)?)?;
+    let outcome = tracer.stop()?;
+    outcome.explain((|| {
+        outcome.complete()?;
+        let sent = outcome.identity(&hop(&["ip_send_skb"]).inside(&routed.client))?;
+        let arrived = outcome.identity(&hop(&["udp_rcv"]).inside(&routed.server))?;
+        let ip = hop(&["ip_rcv", "ip_rcv_core", "ip_forward"]).inside(&routed.node);
+        outcome.none(&ip)?;
+        if mode == Mode::Generic {
+            ensure!(arrived == sent, "sent as {sent:?}, arrives as {arrived:?}");
+            return outcome.one_family(sent.id);
+        }
+        ensure!(
+            arrived.id != sent.id && arrived.parent.is_none(),
+            "{arrived:?} has nothing to do with {sent:?}"
+        );
+        ends(&outcome, sent.id)
     })())
 }
 
@@ -110,12 +172,7 @@ fn tun_hands_over() -> Result<()> {
             "{given:?} has nothing to do with {taken:?}"
         );
         for id in [taken.id, given.id] {
-            let mut rows = outcome
-                .rows
-                .iter()
-                .filter(|row| hop(&[]).id(id).matches(row));
-            let last = rows.next_back().context("no row")?;
-            ensure!(hop(ENDS).matches(last), "packet #{id} does not end: {last}");
+            ends(&outcome, id)?;
         }
         Ok(())
     })())
@@ -182,5 +239,81 @@ fn ipvs_tells() -> Result<()> {
                 .pkt(&format!("{}:{PORT}->", node::SERVICE))
                 .id(back),
         ])
+    })())
+}
+
+/// IPVS gives the packet the server's address and netfilter the node's, as kube-proxy has it: one
+/// packet all the way, and the answer likewise.
+fn ipvs_masqueraded() -> Result<()> {
+    let routed = Routed::build()?;
+    routed.serve_by_ipvs()?;
+    // Or else IPVS hides its packets from netfilter's translation.
+    routed.node.sysctl("ipv4/vs/conntrack", "1")?;
+    routed.masquerade(Frontend::first_that_works()?)?;
+    let exchange = routed.exchange()?;
+    let service = at(node::SERVICE, PORT)?;
+    let filter = format!("{},{}", node::CLIENT, node::SERVER);
+    let options = [
+        "--route", "--ipvs", "--nat", "--wide", "-H", &filter, "--proto", "udp",
+    ];
+    let tracer = Tracer::start(&options)?;
+    let seen = exchange.ask(service)?;
+    exchange.answer(seen, service)?;
+    let outcome = tracer.stop()?;
+    let (client, server) = (at(node::CLIENT, CLIENT_PORT)?, at(node::SERVER, PORT)?);
+    let udp = |from: SocketAddr, to: SocketAddr| format!("U:{from}->{to}");
+    outcome.explain((|| {
+        outcome.complete()?;
+        ensure!(
+            seen.ip() == topology::ip(node::NODE_OUT)?,
+            "the server saw {seen}"
+        );
+        let node = &routed.node;
+        let id = outcome
+            .identity(&hop(&["ip_send_skb"]).inside(&routed.client))?
+            .id;
+        outcome.in_order(&[
+            hop(&["ip_vs_nat_xmit"])
+                .inside(node)
+                .pkt(&udp(client, service))
+                .id(id),
+            hop(&["__dev_queue_xmit"])
+                .inside(node)
+                .on("eth0")
+                .pkt(&udp(seen, server))
+                .id(id),
+            hop(&["udp_rcv"])
+                .inside(&routed.server)
+                .pkt(&udp(seen, server))
+                .id(id),
+        ])?;
+        let translation = |was: SocketAddr, is: SocketAddr, id: u64| {
+            let row = outcome.rows.iter().find(|row| {
+                let told = row.translated();
+                hop(&[])
+                    .inside(node)
+                    .pkt(&udp(is, server))
+                    .id(id)
+                    .matches(row)
+                    && told.is_some_and(|told| told.was == udp(was, server) && told.side == "SRC")
+            });
+            row.map(drop).context("netfilter translated nothing")
+        };
+        translation(client, seen, id)?;
+        let back = outcome
+            .identity(&hop(&["ip_send_skb"]).inside(&routed.server))?
+            .id;
+        outcome.in_order(&[
+            hop(&["ip_rcv"])
+                .inside(node)
+                .pkt(&udp(server, seen))
+                .id(back),
+            hop(&["handle_response"]).inside(node).id(back),
+            hop(&["udp_rcv"])
+                .inside(&routed.client)
+                .pkt(&udp(service, client))
+                .id(back),
+        ])?;
+        outcome.families([id, back])
     })())
 }

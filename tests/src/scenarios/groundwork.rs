@@ -12,7 +12,7 @@ use crate::counters;
 use crate::frontend::Frontend;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::node::{CLIENT, NODE_OUT, Routed, SERVER, SERVICE};
-use crate::topology::tunnel::{Kind, RIGHT_INNER, Tunnel};
+use crate::topology::tunnel::{Kind, Tunnel};
 use crate::topology::{CLIENT_PORT, PORT, at, ip};
 use crate::traffic::{self, exchange::Exchange};
 
@@ -136,6 +136,7 @@ fn router_fragments() -> Result<()> {
 fn tunnel(kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
+    let [_, server] = tunnel.inner()?;
     let exchange = tunnel.exchange()?;
     let counted = || -> Result<_> {
         Ok((
@@ -144,7 +145,7 @@ fn tunnel(kind: Kind) -> Result<()> {
         ))
     };
     let before = counted()?;
-    exchange.ask(at(RIGHT_INNER, PORT)?)?;
+    exchange.ask(server)?;
     let after = counted()?;
     ensure!(
         after.0 == before.0 + 1 && after.1 > before.1,

@@ -288,27 +288,9 @@ fn loss(transport: &'static str) -> Result<()> {
     }
     tracer.signal(Signal::SIGCONT)?;
     let outcome = tracer.stop()?;
-    let short = crate::tracer::Outcome {
-        code: outcome.code,
-        stderr: outcome.stderr.clone(),
-        ..Default::default()
-    };
-    short.explain((|| {
-        let summary = (outcome.printed, outcome.lost, outcome.produced);
-        let (Some(printed), Some(lost), Some(produced)) = summary else {
-            bail!("the summary is incomplete: {summary:?}");
-        };
+    outcome.in_short().explain((|| {
         ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
-        ensure!(lost > 0, "nothing was lost");
-        ensure!(
-            printed == outcome.rows.len() as u64,
-            "{} rows",
-            outcome.rows.len()
-        );
-        ensure!(
-            printed + lost == produced,
-            "{printed} printed and {lost} lost are not {produced} produced"
-        );
+        let [_, _, produced] = outcome.counts_its_losses()?;
         ensure!(
             produced >= (BURST * 10) as u64,
             "{produced} events are too few for {BURST} datagrams"

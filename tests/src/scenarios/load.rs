@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::Signal;
@@ -65,15 +65,6 @@ fn is_full(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// What a trial says without the rows, of which there are too many.
-fn in_short(outcome: &Outcome) -> Outcome {
-    Outcome {
-        code: outcome.code,
-        stderr: outcome.stderr.clone(),
-        ..Outcome::default()
-    }
-}
-
 /// A million strangers, or as many as fit into a minute, pass two processors; the freed
 /// addresses of one flow's packets become theirs, and no stranger is taken for one of the flow.
 fn strangers() -> Result<()> {
@@ -111,7 +102,7 @@ fn strangers() -> Result<()> {
     })?;
     let outcome = tracer.stop()?;
     println!("LOAD {passed} strangers passed, {datagrams} datagrams of the flow");
-    in_short(&outcome).explain((|| {
+    outcome.in_short().explain((|| {
         ensure!(passed > 1000 && datagrams > 1, "too little passed");
         ensure!(outcome.lost == Some(0), "events were lost");
         let mut packets: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
@@ -214,12 +205,8 @@ fn two_processors(backend: &'static str) -> Result<()> {
     let counted = calls(&link)? - before;
     tracer.signal(Signal::SIGCONT)?;
     let outcome = tracer.stop()?;
-    in_short(&outcome).explain((|| {
-        let (Some(printed), Some(lost), Some(produced)) =
-            (outcome.printed, outcome.lost, outcome.produced)
-        else {
-            bail!("the summary is incomplete");
-        };
+    outcome.in_short().explain((|| {
+        let [printed, lost, produced] = outcome.counts_its_losses()?;
         // Where one is not to be had, or not for so many, another is taken.
         println!(
             "LOAD {backend}, by {:?}: {sent} sent, {counted} calls, {printed} printed, {lost} lost",
@@ -229,16 +216,6 @@ fn two_processors(backend: &'static str) -> Result<()> {
         ensure!(
             counted > 2 * sent,
             "the kernel counted {counted} calls for {sent} datagrams"
-        );
-        ensure!(lost > 0, "nothing was lost");
-        ensure!(
-            printed == outcome.rows.len() as u64,
-            "{} rows",
-            outcome.rows.len()
-        );
-        ensure!(
-            printed + lost == produced,
-            "{printed} printed and {lost} lost are not {produced} produced"
         );
         ensure!(produced == counted, "{produced} events of {counted} calls");
         Ok(())

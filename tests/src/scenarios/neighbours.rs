@@ -107,52 +107,48 @@ fn in_order(told: &[&str], wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Nothing is known of it; it is asked for; then the datagram that waited goes out.
-fn new(family: Family) -> Result<()> {
+/// One datagram to the right host, of which `change` says what the left one knows: these texts are
+/// told, in this order.
+fn tells(family: Family, change: &str, wanted: &[String]) -> Result<()> {
     let link = family.link()?;
-    let right = family.right;
-    link.left.ip(&format!("neigh del {right} dev eth0\n"))?;
+    link.left.ip(change)?;
     let exchange = family.exchange(&link)?;
     let tracer = family.trace()?;
     exchange.ask(family.server()?)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         outcome.complete()?;
-        let mac = right_mac();
-        in_order(
-            &outcome.neighbours(&link),
-            &[
-                "neigh_resolve_output,state=NONE,lladdr=-".to_owned(),
-                "__neigh_event_send,state=NONE,lladdr=-".to_owned(),
-                format!("{},state=INCOMPLETE,lladdr=-", family.solicit),
-                format!("neigh_resolve_output,state=REACHABLE,lladdr={mac}"),
-            ],
-        )
+        in_order(&outcome.neighbours(&link), wanted)
     })())
+}
+
+/// Nothing is known of it; it is asked for; then the datagram that waited goes out.
+fn new(family: Family) -> Result<()> {
+    let (right, mac) = (family.right, right_mac());
+    tells(
+        family,
+        &format!("neigh del {right} dev eth0\n"),
+        &[
+            "neigh_resolve_output,state=NONE,lladdr=-".to_owned(),
+            "__neigh_event_send,state=NONE,lladdr=-".to_owned(),
+            format!("{},state=INCOMPLETE,lladdr=-", family.solicit),
+            format!("neigh_resolve_output,state=REACHABLE,lladdr={mac}"),
+        ],
+    )
 }
 
 /// It was known, and is used while it is asked anew.
 fn stale(family: Family) -> Result<()> {
-    let link = family.link()?;
-    let (right, mac) = (family.right, written(RIGHT_MAC));
-    link.left.ip(&format!(
-        "neigh replace {right} lladdr {mac} dev eth0 nud stale\n"
-    ))?;
-    let exchange = family.exchange(&link)?;
-    let tracer = family.trace()?;
-    exchange.ask(family.server()?)?;
-    let outcome = tracer.stop()?;
-    outcome.explain((|| {
-        outcome.complete()?;
-        let mac = right_mac();
-        in_order(
-            &outcome.neighbours(&link),
-            &[
-                format!("neigh_resolve_output,state=STALE,lladdr={mac}"),
-                format!("__neigh_event_send,state=STALE,lladdr={mac}"),
-            ],
-        )
-    })())
+    let (right, mac) = (family.right, right_mac());
+    let address = written(RIGHT_MAC);
+    tells(
+        family,
+        &format!("neigh replace {right} lladdr {address} dev eth0 nud stale\n"),
+        &[
+            format!("neigh_resolve_output,state=STALE,lladdr={mac}"),
+            format!("__neigh_event_send,state=STALE,lladdr={mac}"),
+        ],
+    )
 }
 
 /// Nobody answers for it.

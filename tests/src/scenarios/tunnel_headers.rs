@@ -6,52 +6,43 @@ use libtest_mimic::Trial;
 use super::trial;
 use crate::netns::Netns;
 use crate::row::Row;
-use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::at;
+use crate::topology::tunnel::{Kind, Tunnel};
 use crate::tracer::{Outcome, Tracer};
-use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
     let of = |kind: Kind| {
         let name = format!("both_headers_{}", kind.name());
         trial(name, move || through(kind))
     };
-    Kind::ALL
-        .into_iter()
-        .chain([Kind::Vxlan6])
-        .map(of)
-        .collect()
+    Kind::ALL.into_iter().map(of).collect()
 }
-
-const OPTIONS: &[&str] = &["--tunnel", "--wide", "-H", RIGHT_INNER];
 
 fn through(kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
-    let exchange = Exchange::open(
-        (left, at(LEFT_INNER, CLIENT_PORT)?),
-        (right, at(RIGHT_INNER, PORT)?),
-    )?;
-    let tracer = Tracer::start(OPTIONS)?;
-    exchange.ask(at(RIGHT_INNER, PORT)?)?;
+    let [client, server] = tunnel.inner()?;
+    let exchange = tunnel.exchange()?;
+    let inner = server.ip().to_string();
+    let tracer = Tracer::start(&["--tunnel", "--wide", "-H", &inner])?;
+    exchange.ask(server)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         outcome.complete()?;
-        let into = match kind {
-            // Its functions have no row of their own.
-            Kind::Vxlan6 => None,
-            _ => Some("iptunnel_xmit"),
-        };
+        let into = kind.outside().of("iptunnel_xmit", "ip6_local_out");
         let out_of = match kind {
             Kind::Vxlan | Kind::Vxlan6 => "vxlan_rcv",
             Kind::Geneve => "geneve_udp_encap_recv",
             Kind::Ipip => "ipip_tunnel_rcv",
             Kind::Gre => "ip_tunnel_rcv",
+            Kind::Sit => "ipip6_rcv",
+            Kind::Ip6tnl => "ipxip6_rcv",
+            Kind::Gre6 => "ip6_tnl_rcv",
             Kind::Wireguard => "wg_packet_receive",
         };
-        let places = into.map(|into| (into, left)).into_iter();
-        for (function, net) in places.chain([(out_of, right)]) {
-            told(kind, row(&outcome, function, net)?)?;
+        let inner = format!("inner=U:{client}->{server}");
+        for (function, net) in [(into, left), (out_of, right)] {
+            told(kind, row(&outcome, function, net)?, &inner)?;
         }
         Ok(())
     })())
@@ -64,26 +55,20 @@ fn row<'a>(outcome: &'a Outcome, function: &str, net: &Netns) -> Result<&'a Row>
 }
 
 /// Outer and inner packet, and the tunnel's number; of an encrypted one the outer alone.
-fn told(kind: Kind, row: &Row) -> Result<()> {
+fn told(kind: Kind, row: &Row, inner: &str) -> Result<()> {
     let [left, right] = kind.outer();
-    let ends = |address: &str, port: &str| match (address.contains(':'), port) {
-        (true, port) => format!("[{address}]{port}"),
-        (false, port) => format!("{address}{port}"),
+    let outer = match kind.port() {
+        Some(port) => at(right, port)?.to_string(),
+        None => right.to_owned(),
     };
-    let port = kind
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    let outer = ends(right, &port);
     ensure!(
         row.pkt.ends_with(&format!("->{outer}")) && row.pkt.contains(left),
         "another packet outside: {row}"
     );
-    let inner = format!("inner=U:{LEFT_INNER}:{CLIENT_PORT}->{RIGHT_INNER}:{PORT}");
     let expected = match kind {
         Kind::Vxlan | Kind::Vxlan6 | Kind::Geneve => format!(",vni=71,{inner}"),
-        Kind::Gre => format!(",key=71,{inner}"),
-        Kind::Ipip => format!(",{inner}"),
+        Kind::Gre | Kind::Gre6 => format!(",key=71,{inner}"),
+        Kind::Ipip | Kind::Ip6tnl | Kind::Sit => format!(",{inner}"),
         Kind::Wireguard => String::new(),
     };
     let (_, fields) = row.what.split_at(row.name().len());

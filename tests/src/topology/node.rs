@@ -8,13 +8,17 @@
 //!   Service 10.96.0.10:9999  ->  10.72.2.2:9999
 //! ```
 //!
+//! With IPv6, all of them have an address of that version besides.
+//!
 //! The node's side of the cluster of [`super::Cluster`] without its bridge: here every packet is
 //! routed, so what happens to it happens in plain IP. The Service is the node's choice: DNAT by
 //! either iptables, or IPVS; leaving `eth0`, the client may be masqueraded.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 
-use super::{CLIENT_PORT, PORT, at, link::written, quiet};
+use super::{CLIENT_PORT, Ip, PORT, at, link::written, quiet};
 use crate::frame::Frame;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
@@ -36,8 +40,63 @@ pub const CLIENT_MAC: [u8; 6] = [0x0a, 0x72, 1, 0, 0, 2];
 /// Hardware address of the node on the client's side.
 pub const NODE_MAC: [u8; 6] = [0x0a, 0x72, 1, 0, 0, 1];
 
+/// The addresses of one version of IP.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The client pod's.
+    pub client: &'static str,
+    /// The node's on the client's side.
+    pub node: &'static str,
+    /// The node's on the server's side, which masquerading gives to the client.
+    pub node_out: &'static str,
+    /// The server pod's.
+    pub server: &'static str,
+    /// The Service's.
+    pub service: &'static str,
+    /// How many bits the pods' networks have in common.
+    prefix: u8,
+}
+
+/// Those of IPv4.
+pub const V4: Addresses = Addresses {
+    client: CLIENT,
+    node: NODE,
+    node_out: NODE_OUT,
+    server: SERVER,
+    service: SERVICE,
+    prefix: 24,
+};
+
+/// Those of IPv6.
+pub const V6: Addresses = Addresses {
+    client: "fd00:72:1::2",
+    node: "fd00:72:1::1",
+    node_out: "fd00:72:2::1",
+    server: "fd00:72:2::2",
+    service: "fd00:96::10",
+    prefix: 64,
+};
+
+impl Addresses {
+    /// The client pod's, with its port.
+    pub fn client(&self) -> Result<SocketAddr> {
+        at(self.client, CLIENT_PORT)
+    }
+
+    /// The server pod's, with its port.
+    pub fn server(&self) -> Result<SocketAddr> {
+        at(self.server, PORT)
+    }
+
+    /// The Service's, with its port.
+    pub fn service(&self) -> Result<SocketAddr> {
+        at(self.service, PORT)
+    }
+}
+
 const NODE_OUT_MAC: [u8; 6] = [0x0a, 0x72, 2, 0, 0, 1];
-const SERVER_MAC: [u8; 6] = [0x0a, 0x72, 2, 0, 0, 2];
+/// Hardware address of the server.
+pub const SERVER_MAC: [u8; 6] = [0x0a, 0x72, 2, 0, 0, 2];
 
 /// The three namespaces; dropping it removes everything.
 pub struct Routed {
@@ -47,29 +106,47 @@ pub struct Routed {
     pub node: Netns,
     /// The server pod.
     pub server: Netns,
+    ip: Ip,
 }
 
 impl Routed {
-    /// Builds it, without a Service.
+    /// Builds it, with IPv4 alone and without a Service.
     pub fn build() -> Result<Self> {
+        Self::build_for(Ip::V4)
+    }
+
+    /// Builds it for traffic over this version of IP, without a Service.
+    pub fn build_for(ip: Ip) -> Result<Self> {
         let routed = Self {
             client: Netns::create("client")?,
             node: Netns::create("node")?,
             server: Netns::create("server")?,
+            ip,
         };
         for net in [&routed.client, &routed.node, &routed.server] {
-            quiet(net, false)?;
+            quiet(net, ip == Ip::V6)?;
         }
         routed.cables().context("cannot lay the cables")?;
+        routed.give(&V4)?;
+        if ip == Ip::V6 {
+            routed.node.sysctl("ipv6/conf/all/forwarding", "1")?;
+            routed.give(&V6)?;
+        }
         routed.warm_up().context("the new network does not work")?;
         Ok(routed)
     }
 
+    /// The addresses that the traffic is between.
+    pub fn addresses(&self) -> &'static Addresses {
+        self.ip.of(&V4, &V6)
+    }
+
     /// Opens the client's socket and the server's, to talk through the node or the Service.
     pub fn exchange(&self) -> Result<Exchange> {
+        let ends = self.addresses();
         Exchange::open(
-            (&self.client, at(CLIENT, CLIENT_PORT)?),
-            (&self.server, at(SERVER, PORT)?),
+            (&self.client, ends.client()?),
+            (&self.server, ends.server()?),
         )
     }
 
@@ -82,23 +159,43 @@ impl Routed {
              link add pod0 address {node_mac} type veth peer name eth0 address {client_mac} netns {}\n\
              link add eth0 address {out_mac} type veth peer name eth0 address {server_mac} netns {}\n\
              link set pod0 up\n\
-             link set eth0 up\n\
-             addr add {NODE}/24 dev pod0\n\
-             addr add {NODE_OUT}/24 dev eth0\n\
-             neigh replace {CLIENT} lladdr {client_mac} dev pod0 nud permanent\n\
-             neigh replace {SERVER} lladdr {server_mac} dev eth0 nud permanent\n",
+             link set eth0 up\n",
             self.client.name(),
             self.server.name(),
         ))?;
+        for pod in [&self.client, &self.server] {
+            pod.ip("link set lo up\nlink set eth0 up\n")?;
+        }
+        Ok(())
+    }
+
+    /// Gives everybody their address, and their neighbours' besides.
+    fn give(&self, addresses: &Addresses) -> Result<()> {
+        let [client_mac, node_mac, out_mac, server_mac] =
+            [CLIENT_MAC, NODE_MAC, NODE_OUT_MAC, SERVER_MAC].map(written);
+        let Addresses {
+            client,
+            node,
+            node_out,
+            server,
+            prefix,
+            ..
+        } = addresses;
+        // What nobody else can have is not asked for.
+        let nodad = if client.contains(':') { "nodad" } else { "" };
+        self.node.ip(&format!(
+            "addr add {node}/{prefix} dev pod0 {nodad}\n\
+             addr add {node_out}/{prefix} dev eth0 {nodad}\n\
+             neigh replace {client} lladdr {client_mac} dev pod0 nud permanent\n\
+             neigh replace {server} lladdr {server_mac} dev eth0 nud permanent\n"
+        ))?;
         let pods = [
-            (&self.client, CLIENT, NODE, node_mac),
-            (&self.server, SERVER, NODE_OUT, out_mac),
+            (&self.client, client, node, node_mac),
+            (&self.server, server, node_out, out_mac),
         ];
         for (pod, own, gateway, gateway_mac) in pods {
             pod.ip(&format!(
-                "link set lo up\n\
-                 link set eth0 up\n\
-                 addr add {own}/24 dev eth0\n\
+                "addr add {own}/{prefix} dev eth0 {nodad}\n\
                  route add default via {gateway}\n\
                  neigh replace {gateway} lladdr {gateway_mac} dev eth0 nud permanent\n"
             ))?;
@@ -107,9 +204,10 @@ impl Routed {
     }
 
     fn warm_up(&self) -> Result<()> {
+        let ends = self.addresses();
         let ways = [
-            (&self.client, &self.server, SERVER),
-            (&self.server, &self.client, CLIENT),
+            (&self.client, &self.server, ends.server),
+            (&self.server, &self.client, ends.client),
         ];
         for (from, to, address) in ways {
             traffic::exchange_one(from, to, at(address, super::WARM_UP_PORT)?)?;
@@ -119,26 +217,29 @@ impl Routed {
 
     /// The Service by DNAT, through this iptables. Skips where it does not work.
     pub fn serve_by_dnat(&self, frontend: Frontend) -> Result<()> {
-        if let Err(error) = frontend.probe() {
+        if let Err(error) = frontend.probe_for(self.ip) {
             return skip(format!("{error:#}"));
         }
+        let ends = self.addresses();
+        let (service, server) = (ends.service, ends.server()?);
         let mut rules = String::new();
         for protocol in ["udp", "tcp"] {
             rules.push_str(&format!(
-                "-t nat -A PREROUTING -d {SERVICE} -p {protocol} --dport {PORT} \
-                 -j DNAT --to-destination {SERVER}:{PORT}\n"
+                "-t nat -A PREROUTING -d {service} -p {protocol} --dport {PORT} \
+                 -j DNAT --to-destination {server}\n"
             ));
         }
-        frontend.apply(&self.node, &rules)
+        frontend.apply_for(self.ip, &self.node, &rules)
     }
 
     /// What leaves through the node's `eth0` gets the node's address.
     pub fn masquerade(&self, frontend: Frontend) -> Result<()> {
-        if let Err(error) = frontend.probe() {
+        if let Err(error) = frontend.probe_for(self.ip) {
             return skip(format!("{error:#}"));
         }
-        let rule = format!("-t nat -A POSTROUTING -s {CLIENT} -o eth0 -j MASQUERADE\n");
-        frontend.apply(&self.node, &rule)
+        let client = self.addresses().client;
+        let rule = format!("-t nat -A POSTROUTING -s {client} -o eth0 -j MASQUERADE\n");
+        frontend.apply_for(self.ip, &self.node, &rule)
     }
 
     /// Leaving through the node's `eth0`, large TCP packets are cut into segments there.

@@ -8,10 +8,12 @@
 //! A packet between the inner addresses travels inside one between the outer addresses: each kind
 //! of tunnel puts other headers before it, and WireGuard encrypts it too.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 
 use super::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
-use super::{CLIENT_PORT, PORT, WARM_UP_PORT, at};
+use super::{CLIENT_PORT, Ip, PORT, WARM_UP_PORT, at};
 use crate::netns::Netns;
 use crate::process;
 use crate::scenarios::skip;
@@ -21,6 +23,8 @@ use crate::traffic::{self, exchange::Exchange};
 pub const LEFT_INNER: &str = "192.168.71.1";
 /// Inner address of the right host.
 pub const RIGHT_INNER: &str = "192.168.71.2";
+/// Inner addresses of a tunnel that carries IPv6.
+const INNER6: [&str; 2] = ["fd00:77::1", "fd00:77::2"];
 
 /// UDP port that WireGuard uses here.
 pub const WIREGUARD_PORT: u16 = 51820;
@@ -39,40 +43,71 @@ pub enum Kind {
     Geneve,
     /// IPv4 in IPv4.
     Ipip,
+    /// IPv4 in IPv6, behind a destination option that limits how often it may be wrapped.
+    Ip6tnl,
+    /// IPv6 in IPv4, and IPv4 too.
+    Sit,
     /// IPv4 in GRE, with the key 71.
     Gre,
+    /// The same over IPv6, with the destination option.
+    Gre6,
     /// Encrypted, in UDP.
     Wireguard,
 }
 
 impl Kind {
-    /// All that go over IPv4.
-    pub const ALL: [Self; 5] = [
+    /// All of them.
+    pub const ALL: [Self; 9] = [
         Self::Vxlan,
+        Self::Vxlan6,
         Self::Geneve,
         Self::Ipip,
+        Self::Ip6tnl,
+        Self::Sit,
         Self::Gre,
+        Self::Gre6,
         Self::Wireguard,
     ];
 
-    /// Its name for `ip`, and for trials.
+    /// Its name for trials.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Vxlan => "vxlan",
             Self::Vxlan6 => "vxlan6",
             Self::Geneve => "geneve",
             Self::Ipip => "ipip",
+            Self::Ip6tnl => "ip6tnl",
+            Self::Sit => "sit",
             Self::Gre => "gre",
+            Self::Gre6 => "ip6gre",
             Self::Wireguard => "wireguard",
         }
     }
 
-    /// Its outer addresses, left and right.
-    pub const fn outer(self) -> [&'static str; 2] {
+    /// The version of IP that the outer packet is of.
+    pub const fn outside(self) -> Ip {
         match self {
-            Self::Vxlan6 => [LEFT6, RIGHT6],
-            _ => [LEFT, RIGHT],
+            Self::Vxlan6 | Self::Ip6tnl | Self::Gre6 => Ip::V6,
+            _ => Ip::V4,
         }
+    }
+
+    /// The version of IP that the inner packet is of in trials.
+    pub const fn inside(self) -> Ip {
+        match self {
+            Self::Sit => Ip::V6,
+            _ => Ip::V4,
+        }
+    }
+
+    /// Its outer addresses, left and right.
+    pub fn outer(self) -> [&'static str; 2] {
+        self.outside().of([LEFT, RIGHT], [LEFT6, RIGHT6])
+    }
+
+    /// Its inner addresses, left and right.
+    pub fn inner(self) -> [&'static str; 2] {
+        self.inside().of([LEFT_INNER, RIGHT_INNER], INNER6)
     }
 
     /// The UDP port that its outer packets go to; none when it does not use UDP.
@@ -80,7 +115,7 @@ impl Kind {
         match self {
             Self::Vxlan | Self::Vxlan6 => Some(4789),
             Self::Geneve => Some(6081),
-            Self::Ipip | Self::Gre => None,
+            Self::Ipip | Self::Ip6tnl | Self::Sit | Self::Gre | Self::Gre6 => None,
             Self::Wireguard => Some(WIREGUARD_PORT),
         }
     }
@@ -93,6 +128,9 @@ impl Kind {
             ),
             Self::Geneve => format!("address {mac} type geneve id 71 remote {peer} dstport 6081"),
             Self::Ipip => format!("type ipip local {own} remote {peer} ttl 64"),
+            Self::Ip6tnl => format!("type ip6tnl mode ipip6 local {own} remote {peer}"),
+            Self::Sit => format!("type sit mode any local {own} remote {peer} ttl 64"),
+            Self::Gre6 => format!("type ip6gre local {own} remote {peer} key 71"),
             Self::Gre => format!("type gre local {own} remote {peer} ttl 64 key 71"),
             Self::Wireguard => "type wireguard".to_owned(),
         }
@@ -107,17 +145,19 @@ impl Kind {
 pub struct Tunnel {
     /// The hosts and the cable.
     pub link: Link,
+    kind: Kind,
 }
 
 impl Tunnel {
     /// Builds a tunnel. Skips where the kernel has no such device.
     pub fn build(kind: Kind) -> Result<Self> {
         let tunnel = Self {
-            link: if kind == Kind::Vxlan6 {
+            link: if Ip::V6 == kind.outside() || Ip::V6 == kind.inside() {
                 Link::build_with_ipv6()?
             } else {
                 Link::build()?
             },
+            kind,
         };
         let (left, right) = (&tunnel.link.left, &tunnel.link.right);
         let ends = [
@@ -149,19 +189,29 @@ impl Tunnel {
             }
             host.ip(&script)?;
         }
-        for (from, to, address) in [(left, right, RIGHT_INNER), (right, left, LEFT_INNER)] {
+        let [left_inner, right_inner] = kind.inner();
+        if kind.inside() == Ip::V6 {
+            for (host, own) in [(left, left_inner), (right, right_inner)] {
+                host.ip(&format!("addr add {own}/64 dev tun0 nodad\n"))?;
+            }
+        }
+        for (from, to, address) in [(left, right, right_inner), (right, left, left_inner)] {
             traffic::exchange_one(from, to, at(address, WARM_UP_PORT)?)
                 .with_context(|| format!("the new {} tunnel does not work", kind.name()))?;
         }
         Ok(tunnel)
     }
 
+    /// The inner addresses with their ports: who asks, and who answers.
+    pub fn inner(&self) -> Result<[SocketAddr; 2]> {
+        let [left, right] = self.kind.inner();
+        Ok([at(left, CLIENT_PORT)?, at(right, PORT)?])
+    }
+
     /// Opens a socket at each end, to talk through the tunnel: the left one asks.
     pub fn exchange(&self) -> Result<Exchange> {
-        Exchange::open(
-            (&self.link.left, at(LEFT_INNER, CLIENT_PORT)?),
-            (&self.link.right, at(RIGHT_INNER, PORT)?),
-        )
+        let [left, right] = self.inner()?;
+        Exchange::open((&self.link.left, left), (&self.link.right, right))
     }
 }
 

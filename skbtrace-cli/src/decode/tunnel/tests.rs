@@ -164,6 +164,36 @@ fn ip_in_ip() {
     assert_eq!(ports(told(&sent(b"sit", 41, &v6)).2), Some((1, 2)));
 }
 
+/// The option that says how often a packet may still be wrapped, before what is wrapped.
+#[test]
+fn behind_extension_headers() {
+    let option = |next: u8, rest: &[u8]| [&[next, 0, 4, 1, 4, 1, 0, 0][..], rest].concat();
+    let key = [&[0x20, 0, 8, 0, 0, 0, 0, 7][..], &inner()].concat();
+    for function in ["ip6_local_out", "ip6_tnl_rcv"] {
+        let plain = testing::ipv6(60, &option(4, &inner()));
+        assert_eq!(ports(told(&received(function, &plain)).2), Some((9999, 53)));
+        let gre = testing::ipv6(60, &option(47, &key));
+        let (_, encapsulation, inside) = told(&received(function, &gre));
+        assert_eq!(encapsulation, Encapsulation::Key(7));
+        assert_eq!(ports(inside), Some((9999, 53)));
+    }
+    for (offset, inside) in [(0, Some((9999, 53))), (8, None)] {
+        let fragment = [&[4, 0, 0, offset, 0, 0, 0, 1][..], &inner()].concat();
+        let outer = testing::ipv6(44, &fragment);
+        assert_eq!(ports(told(&received("ipxip6_rcv", &outer)).2), inside);
+    }
+}
+
+/// On the way out over IPv6 the device tells what UDP carries.
+#[test]
+fn vxlan_into_ipv6() {
+    let carried = in_udp(4789, &vxlan_header(8, 0), &frame(0x0800, &inner()));
+    let mut raw = received("ip6_local_out", &testing::ipv6(17, &carried));
+    assert_eq!(told(&raw).2, None, "of nobody knows what");
+    raw.kind[..5].copy_from_slice(b"vxlan");
+    assert_eq!(ports(told(&raw).2), Some((9999, 53)));
+}
+
 /// What is encrypted may look like anything.
 #[test]
 fn nothing_is_guessed() {

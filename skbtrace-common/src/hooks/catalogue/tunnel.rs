@@ -96,6 +96,12 @@ pub(super) const ROWS: &[Hook] = &[
     )
     .kind(Kind::Tunnel)
     .sets(TUNNEL),
+    // Likewise for all over IPv6, with the outer header in place (ip6tunnel_xmit is inlined into
+    // its callers, all four kernels). Sockets' packets pass here too, and have no device yet: they
+    // are not told.
+    function!("ip6_local_out", Tunnel, Skb(3))
+        .kind(Kind::Tunnel)
+        .sets(TUNNEL),
     // ---- out of a tunnel ------------------------------------------------------------------
     // At the entry of these the packet is still as it came. __skb_tunnel_rx is inlined everywhere:
     // the inner packet shows at netif_rx_internal or dev_gro_receive.
@@ -117,6 +123,21 @@ pub(super) const ROWS: &[Hook] = &[
         .kind(Kind::Tunnel)
         .sets(TUNNEL)
         .module("ip_tunnel"),
+    // IPv6 in IPv4; sit's other contents come to ip_tunnel_rcv.
+    function!("ipip6_rcv", Tunnel, Skb(1))
+        .kind(Kind::Tunnel)
+        .sets(TUNNEL)
+        .module("sit"),
+    // Over IPv6: IP as it is, and GRE (net/ipv6/ip6_gre.c, ip6gre_rcv). Both go on to
+    // __ip6_tnl_rcv, of which the compiler made a copy of its own on 6.12 and 7.2.
+    function!("ipxip6_rcv", Tunnel, Skb(1))
+        .kind(Kind::Tunnel)
+        .sets(TUNNEL)
+        .module("ip6_tunnel"),
+    function!("ip6_tnl_rcv", Tunnel, Skb(2))
+        .kind(Kind::Tunnel)
+        .sets(TUNNEL)
+        .module("ip6_tunnel"),
     function!("wg_packet_receive", Tunnel, Skb(2))
         .sets(TUNNEL)
         .module("wireguard"),

@@ -13,7 +13,7 @@ use crate::scenarios::{load::pin, skip, trial};
 use crate::story::hop;
 use crate::topology::node::{self, Routed};
 use crate::topology::{self, Cluster, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Tracer;
 use crate::traffic;
 
 pub fn trials() -> Vec<Trial> {
@@ -140,12 +140,7 @@ fn reused_addresses() -> Result<()> {
     if addresses.len() >= usize::from(DATAGRAMS) {
         return skip("no address was used twice");
     }
-    let short = Outcome {
-        code: outcome.code,
-        stderr: outcome.stderr.clone(),
-        ..Default::default()
-    };
-    short.explain((|| {
+    outcome.in_short().explain((|| {
         ensure!(outcome.lost == Some(0), "events were lost");
         ensure!(
             packets.len() == usize::from(DATAGRAMS),

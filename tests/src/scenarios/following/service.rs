@@ -8,7 +8,7 @@ use crate::kernel_trace::{KernelDrop, KernelTrace};
 use crate::scenarios::trial;
 use crate::story::hop;
 use crate::topology::node::{self, Routed};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::{CLIENT_PORT, Ip, PORT, at};
 use crate::tracer::Tracer;
 use crate::traffic;
 
@@ -19,8 +19,10 @@ pub fn trials() -> Vec<Trial> {
         trial("follow_to_the_drop", to_the_drop),
     ];
     for frontend in [Frontend::Legacy, Frontend::Nft] {
-        let name = format!("follow_service_{frontend}");
-        trials.push(trial(name, move || service(frontend)));
+        for ip in Ip::BOTH {
+            let name = format!("follow_service_{frontend}{}", ip.suffix());
+            trials.push(trial(name, move || service(frontend, ip)));
+        }
     }
     trials
 }
@@ -28,49 +30,49 @@ pub fn trials() -> Vec<Trial> {
 /// One datagram from the client to the Service.
 fn ask_service(routed: &Routed) -> Result<()> {
     let exchange = routed.exchange()?;
-    exchange.ask(at(node::SERVICE, PORT)?).map(drop)
+    exchange.ask(routed.addresses().service()?).map(drop)
 }
 
 /// Found by the Service's address, seen to the server's socket with the pod's and the node's.
-fn service(frontend: Frontend) -> Result<()> {
-    let routed = Routed::build()?;
+fn service(frontend: Frontend, ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
     routed.masquerade(frontend)?;
-    let tracer = Tracer::start(&["--route", "--wide", "-H", node::SERVICE, "--proto", "udp"])?;
+    let ends = routed.addresses();
+    let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
+    let tracer = Tracer::start(&["--route", "--wide", "-H", ends.service, "--proto", "udp"])?;
     ask_service(&routed)?;
     let outcome = tracer.stop()?;
-    let to_service = format!("->{}:{PORT}", node::SERVICE);
-    let to_server = format!("U:{}:{CLIENT_PORT}->{}:{PORT}", node::CLIENT, node::SERVER);
-    let from_node = format!("U:{}:", node::NODE_OUT);
+    let to_service = format!("->{service}");
+    let to_server = format!("U:{client}->{server}");
+    let from_node = match ip {
+        Ip::V4 => format!("U:{}:", ends.node_out),
+        Ip::V6 => format!("U:[{}]:", ends.node_out),
+    };
+    let sends = ip.of(&["ip_send_skb"], &["ip6_send_skb"]);
+    let receives = ip.of(&["ip_rcv"], &["ipv6_rcv"]);
+    let forwards = ip.of(&["ip_forward"], &["ip6_forward"]);
+    let delivers = ip.of(&["udp_rcv"], &["udpv6_rcv"]);
     outcome.explain((|| {
         outcome.complete()?;
         outcome.times_do_not_decrease()?;
         let first = hop(&[]).inside(&routed.client).pkt(&to_service);
         let id = outcome.identity(&first)?.id;
         outcome.in_order(&[
-            hop(&["ip_send_skb"]).inside(&routed.client).id(id),
-            hop(&["ip_rcv"])
+            hop(sends).inside(&routed.client).id(id),
+            hop(receives)
                 .inside(&routed.node)
                 .on("pod0")
                 .pkt(&to_service)
                 .id(id),
-            hop(&["ip_forward"])
-                .inside(&routed.node)
-                .pkt(&to_server)
-                .id(id),
+            hop(forwards).inside(&routed.node).pkt(&to_server).id(id),
             hop(&["__dev_queue_xmit"])
                 .inside(&routed.node)
                 .on("eth0")
                 .pkt(&from_node)
                 .id(id),
-            hop(&["ip_rcv"])
-                .inside(&routed.server)
-                .pkt(&from_node)
-                .id(id),
-            hop(&["udp_rcv"])
-                .inside(&routed.server)
-                .pkt(&from_node)
-                .id(id),
+            hop(receives).inside(&routed.server).pkt(&from_node).id(id),
+            hop(delivers).inside(&routed.server).pkt(&from_node).id(id),
         ])?;
         outcome.one_family(id)
     })())
