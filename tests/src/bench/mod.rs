@@ -144,9 +144,6 @@ fn costs<'a>(load: &'a Load, kernel: &str, rejected: bool) -> Vec<Task<'a>> {
         };
         tasks.push((title, Box::new(measure)));
     }
-    if rejected {
-        return tasks;
-    }
     // Where the instructions of a rejected hit go: coming and going alone, then with the headers;
     // what is left is for following.
     for backend in Backend::ALL {
@@ -171,6 +168,9 @@ fn costs<'a>(load: &'a Load, kernel: &str, rejected: bool) -> Vec<Task<'a>> {
             };
             tasks.push((title, Box::new(measure)));
         }
+    }
+    if rejected {
+        return tasks;
     }
     for backend in Backend::ALL {
         let limit = match backend {
