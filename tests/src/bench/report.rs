@@ -166,8 +166,8 @@ loop. The server's socket is never read.
   back, which no program can make cheaper. What *rejected, not followed* has more is for reading the
   `sk_buff` and the headers and comparing them; what *rejected* has more than that is for following. Before
   6.3 memory is read by a helper, some 100 instructions a call: a kprobe needs two calls, a fentry program
-  one, as its `sk_buff` is typed. Fewer calls do not tell the address; reading less in a call (addresses
-  alone, and not the whole header) took 20 off, and loads merged by the compiler took nothing off.
+  one, as its `sk_buff` is typed. Fewer calls do not tell the addresses, so of the header these alone are read
+  first. Loads that the compiler may merge were tried and cost 4 more.
 - *Hooks alone*: skbtrace is stopped with SIGSTOP while packets go through that its buffer can hold, so that
   only the kernel side runs.
 - *Live*: all that the packets make happen, reading and printing to a file on a tmpfs included. The first
