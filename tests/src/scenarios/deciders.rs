@@ -201,15 +201,22 @@ fn ends_at_input(
         };
         ensure!(verdict.ends_with(&format!(".INPUT.{ending}")), "{verdict}");
         ensure!(by.contains(decider), "{decider} and not {by:?}");
-        let others = told.iter().filter(|other| *other != input);
-        for (verdict, by) in others {
-            ensure!(
-                verdict.ends_with(".ACCEPT") && by.is_none(),
-                "{verdict} by {by:?}"
-            );
-        }
+        accepted_by_nobody(told.iter().filter(|other| *other != input))?;
         Ok(())
     })())
+}
+
+/// Hooks that accepted, without a word on who did.
+fn accepted_by_nobody<'a>(
+    told: impl IntoIterator<Item = &'a (&'a str, Option<&'a str>)>,
+) -> Result<()> {
+    for (verdict, by) in told {
+        ensure!(
+            verdict.ends_with(".ACCEPT") && by.is_none(),
+            "{verdict} by {by:?}"
+        );
+    }
+    Ok(())
 }
 
 /// All accept, after another packet was dropped by the same function.
@@ -237,12 +244,7 @@ fn nobody() -> Result<()> {
         outcome.complete()?;
         let told = outcome.whole_hooks(&link.right, &ends);
         ensure!(!told.is_empty(), "no hook was passed");
-        for (verdict, by) in told {
-            ensure!(
-                verdict.ends_with(".ACCEPT") && by.is_none(),
-                "{verdict} by {by:?}"
-            );
-        }
+        accepted_by_nobody(&told)?;
         let dropped = outcome.rows.iter().any(|row| row.what.contains("by="));
         ensure!(dropped, "the other datagram has a decider");
         Ok(())
@@ -263,12 +265,7 @@ fn bypassed(guard: fn(&Netns) -> Result<()>) -> Result<()> {
         outcome.find(&hop(&["nf_queue"]).inside(&link.right))?;
         let told = outcome.whole_hooks(&link.right, &ends);
         ensure!(!told.is_empty(), "no hook was passed");
-        for (verdict, by) in told {
-            ensure!(
-                verdict.ends_with(".ACCEPT") && by.is_none(),
-                "{verdict} by {by:?}"
-            );
-        }
+        accepted_by_nobody(&told)?;
         Ok(())
     })())
 }
