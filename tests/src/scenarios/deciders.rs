@@ -274,8 +274,9 @@ fn bypassed(guard: fn(&Netns) -> Result<()>) -> Result<()> {
 fn bridge() -> Result<()> {
     let cluster = topology::pods()?;
     let port = PORT.to_string();
-    // Where br_netfilter takes a packet away and gives it back (at priority -1), the chains up to 0
-    // are left out (br_nf_hook_thresh, net/bridge/br_netfilter_hooks.c): this one comes before.
+    // Where br_netfilter takes a packet away and gives it back, 5.10 and 6.1 leave out a chain of
+    // priority 0 (br_nf_hook_thresh, net/bridge/br_netfilter_hooks.c); 6.12 and 7.2 do not. This one
+    // comes before.
     let hook = "{ type filter hook forward priority -200; policy accept; }";
     let node = &cluster.node1;
     if let Err(error) = node.run("nft", &["add", "table", "bridge", "guard"]) {
