@@ -130,7 +130,8 @@ pub struct RawEvent {
     pub ifname: [u8; SHORT_NAME],
     /// Name of the task that was running, zero padded.
     pub comm: [u8; SHORT_NAME],
-    /// [`LEAD`] bytes before the network header, then [`BODY`] bytes from it on.
+    /// [`LEAD`] bytes before the network header, then [`BODY`] bytes from it on, of which plain IPv4
+    /// fills in [`PLAIN_BODY`].
     pub packet: [u8; LEAD + BODY],
 }
 
