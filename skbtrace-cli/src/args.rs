@@ -23,7 +23,7 @@ pub use sets::Sets;
 use crate::{
     filter::{Interface, MarkBits, Prefix, Protocol, value as filter_value},
     kernel::netns::NetnsSpec,
-    settings::{Backend, ColorChoice, Transport},
+    settings::{Backend, ColorChoice, FormatChoice, Transport},
 };
 
 /// What was asked for.
@@ -160,9 +160,17 @@ pub struct OutputArgs {
     /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
-    /// Add CPU, LEN, MARK, PID, COMM, the netns name, ID,
-    /// STAGE and LINK
-    #[arg(long)]
+    /// table, or wide: with CPU, LEN, MARK, PID, COMM, the
+    /// netns name, ID, STAGE and LINK
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_possible_values = true
+    )]
+    pub format: FormatChoice,
+    /// The same as --format wide
+    #[arg(long, conflicts_with = "format")]
     pub wide: bool,
     /// Print the stack under each drop (implies --drop)
     #[arg(id = sets::DROP_STACK, long = sets::DROP_STACK)]

@@ -13,6 +13,8 @@ pub mod event;
 pub mod filter;
 pub mod kernel;
 pub mod lineage;
+pub mod output;
+pub mod printer;
 mod process;
 pub mod record;
 pub mod render;

@@ -8,36 +8,34 @@ mod choosing;
 mod debug;
 mod machine;
 mod names;
-mod output;
 
 use std::{
+    collections::HashSet,
     fs::File,
-    io,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use skbtrace_common::hooks::HOOKS;
+use skbtrace_common::hooks::{HOOKS, Kind};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, sleep_until},
 };
 
-use self::{attaching::Engine, debug::DebugLog, names::SessionNames, output::Output};
+use self::{attaching::Engine, debug::DebugLog, names::SessionNames};
 use crate::{
     attach::link,
-    decode::decode,
     kernel::features,
-    lineage::Lineage,
-    record::Record,
-    render::{Renderer, Table, TableOptions, TimeFormat, local_utc_offset},
-    settings::{ColorChoice, Settings, TimeStyle},
+    output::Output,
+    printer::{Flow, Printer, Printing},
+    render::{Format, TableOptions, TimeFormat, local_utc_offset},
+    settings::{ColorChoice, FormatChoice, Settings, TimeStyle},
     stats::Account,
     tell,
     transport::{Drained, Ordered},
-    waits::{Waits, is_dequeue},
+    waits::is_dequeue,
 };
 
 /// How long events are collected before they are printed, while there are any. Longer rounds
@@ -76,23 +74,20 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     let Some(mut engine) = Engine::start(settings, &stop)? else {
         return Ok(Ending::NothingMatched);
     };
-    let mut printer = Printer {
-        renderer: Table::new(TableOptions {
-            time: time_format(settings.time),
-            wide: settings.wide,
-            color,
-        }),
-        names: SessionNames::new(&engine, settings.wide),
-        lineage: settings.wide.then(Lineage::new),
-        waits: waits_are_told(settings).then(Waits::new),
-        output,
-        text: Vec::with_capacity(1 << 16),
-        left: settings.count,
-        printed: 0,
+    let printing = Printing {
+        format: format(settings, color),
+        header: settings.header,
+        waits: waits_are_told(settings),
+        hidden: hidden(&engine, settings),
+        count: settings.count,
+    };
+    let mut run = Run {
+        names: SessionNames::new(&engine, settings.wants_details()),
+        printer: Printer::new(printing, output),
     };
     let mut events = Ordered::default();
-    let result = follow(settings, &mut engine, &mut printer, &mut events, &mut stop).await;
-    finish(settings, engine, printer, events, result)
+    let result = follow(settings, &mut engine, &mut run, &mut events, &mut stop).await;
+    finish(settings, engine, run, events, result)
 }
 
 /// Ends the run so that the account is exact: nothing is produced any more when what was produced
@@ -100,51 +95,49 @@ async fn trace(settings: &Settings) -> Result<Ending> {
 fn finish(
     settings: &Settings,
     mut engine: Engine,
-    mut printer: Printer,
+    mut run: Run,
     mut events: Ordered,
     mut result: Result<Flow>,
 ) -> Result<Ending> {
     engine.stop_producing();
-    while matches!(result, Ok(Flow::Stopped)) {
+    while matches!(result, Ok(Flow::On)) {
         let drained = engine.drain(&mut events);
         let due = match drained {
             Drained::All => u64::MAX,
             Drained::Until(time) => time,
         };
-        result = printer.print(&mut events, due);
+        result = run.print(&mut events, due);
         if drained == Drained::All {
             break;
         }
     }
+    if let Ok(Flow::On) = result {
+        result = run.printer.end(&run.names);
+    }
+    let printed = run.printer.printed();
     let account = Account {
-        printed: printer.printed,
+        printed,
         damaged: engine.damaged,
         missed: engine.missed(),
         cpus: engine.counters.read().unwrap_or_default(),
-        stopped_early: printer.left == Some(0),
+        stopped_early: run.printer.has_enough(),
         verbose: settings.verbose,
     };
     tell!("{account}");
-    drop(printer.output);
+    drop(run);
     link::detach_in_background(engine.links);
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
-        Flow::Stopped if printer.printed == 0 => Ok(Ending::NothingMatched),
-        Flow::Stopped => Ok(Ending::Done),
+        Flow::On if printed == 0 => Ok(Ending::NothingMatched),
+        Flow::On => Ok(Ending::Done),
     }
 }
 
-/// Why the loop ended.
-enum Flow {
-    Stopped,
-    /// The output was closed by whoever read it.
-    ReaderGone,
-}
-
+/// Until it is told to stop, there are events enough ([`Flow::On`]), or nobody reads any more.
 async fn follow(
     settings: &Settings,
     engine: &mut Engine,
-    printer: &mut Printer,
+    run: &mut Run,
     events: &mut Ordered,
     stop: &mut Stop,
 ) -> Result<Flow> {
@@ -154,12 +147,8 @@ async fn follow(
         .duration
         .and_then(|duration| Instant::now().checked_add(duration));
 
-    printer.output.begin()?;
     tell!("skbtrace: ready");
-    if settings.header {
-        printer.header();
-    }
-    if let Flow::ReaderGone = printer.flush()? {
+    if let Flow::ReaderGone = run.printer.begin()? {
         return Ok(Flow::ReaderGone);
     }
     if let Some(path) = &settings.ready_file {
@@ -182,16 +171,16 @@ async fn follow(
             }
         };
         if stopped {
-            return Ok(Flow::Stopped);
+            return Ok(Flow::On);
         }
         let round = now_ns();
         let drained = engine.drain(events);
         log.flush();
-        if let Flow::ReaderGone = printer.print(events, settled)? {
+        if let Flow::ReaderGone = run.print(events, settled)? {
             return Ok(Flow::ReaderGone);
         }
-        if printer.left == Some(0) {
-            return Ok(Flow::Stopped);
+        if run.printer.has_enough() {
+            return Ok(Flow::On);
         }
         pause = match drained {
             Drained::All => {
@@ -206,74 +195,34 @@ async fn follow(
     }
 }
 
-/// Writes events.
-struct Printer {
-    renderer: Table,
+/// What events go through.
+struct Run {
     names: SessionNames,
-    /// Only when it is shown.
-    lineage: Option<Lineage>,
-    /// Likewise.
-    waits: Option<Waits>,
-    output: Output,
-    /// Lines not yet written.
-    text: Vec<u8>,
-    /// Events still wanted.
-    left: Option<u64>,
-    printed: u64,
+    printer: Printer,
 }
 
-impl Printer {
-    /// Text is written at once when there is this much.
-    const ENOUGH: usize = 1 << 15;
-
-    fn header(&mut self) {
-        Renderer::header(&mut self.renderer, &mut self.text);
-    }
-
+impl Run {
     /// Prints the events that happened until `due_ns`.
     fn print(&mut self, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
         self.names.update();
-        while self.left != Some(0)
+        while !self.printer.has_enough()
             && let Some(record) = events.pop(due_ns)
         {
-            self.line(&record);
-            if self.text.len() >= Self::ENOUGH
-                && let Flow::ReaderGone = self.flush()?
-            {
+            if let Flow::ReaderGone = self.printer.event(&record, &self.names)? {
                 return Ok(Flow::ReaderGone);
             }
         }
-        self.flush()
+        self.printer.flush()
     }
+}
 
-    fn line(&mut self, record: &Record) {
-        let mut event = decode(record, &self.names);
-        if let Some(lineage) = &mut self.lineage {
-            lineage.place(&mut event);
-        }
-        if let Some(waits) = &mut self.waits {
-            waits.place(&mut event);
-        }
-        self.renderer.line(&event, &self.names, &mut self.text);
-        self.printed += 1;
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-        }
-    }
-
-    fn flush(&mut self) -> Result<Flow> {
-        let result = self.output.write(&self.text);
-        self.text.clear();
-        match result {
-            Ok(()) => Ok(Flow::Stopped),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::ReaderGone),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                tell!("skbtrace: the last lines were not written: nobody reads the output");
-                Ok(Flow::ReaderGone)
-            }
-            Err(error) => Err(error).with_context(|| self.output.failure()),
-        }
-    }
+/// The rows that tell nothing but a packet's end, where nobody chose them.
+fn hidden(engine: &Engine, settings: &Settings) -> HashSet<u16> {
+    let hooks = engine.hooks.iter();
+    let ends = hooks.filter(|hooked| hooked.hook.kind == Kind::Free);
+    ends.filter(|hooked| !settings.wants(hooked.hook))
+        .filter_map(|hooked| u16::try_from(hooked.row).ok())
+        .collect()
 }
 
 /// Whether a packet's coming out of a queue is shown.
@@ -326,6 +275,20 @@ async fn until(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+fn format(settings: &Settings, color: bool) -> Format {
+    let table = |wide| {
+        Format::Table(TableOptions {
+            time: time_format(settings.time),
+            wide,
+            color,
+        })
+    };
+    match settings.format {
+        FormatChoice::Table => table(false),
+        FormatChoice::Wide => table(true),
     }
 }
 

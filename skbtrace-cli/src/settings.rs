@@ -40,8 +40,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// The first column.
     pub time: TimeStyle,
-    /// More columns.
-    pub wide: bool,
+    /// How events are printed.
+    pub format: FormatChoice,
     /// The kernel stack under each drop.
     pub drop_stack: bool,
     /// The kernel stack under every event.
@@ -105,6 +105,16 @@ pub enum TimeStyle {
     Wall,
 }
 
+/// A value of `--format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FormatChoice {
+    /// One line an event, in the article's columns.
+    #[default]
+    Table,
+    /// The same with more columns.
+    Wide,
+}
+
 /// A value of `--color`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColorChoice {
@@ -159,6 +169,7 @@ macro_rules! values {
         }
     };
 }
+values!(FormatChoice: Table = "table", Wide = "wide");
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
@@ -221,6 +232,22 @@ impl Settings {
         // A tunnel makes other packets of those that match.
         let has_tunnels = self.all.is_some() || self.sets & TUNNEL != 0;
         self.follow.is_some() && has_tunnels || can_match(&self.filter, hook.layer3, hook.layer4)
+    }
+
+    /// Whether events show more than fits the article's columns: who was running, what network
+    /// namespaces are called and what interfaces are.
+    #[must_use]
+    pub fn wants_details(&self) -> bool {
+        self.format != FormatChoice::Table
+    }
+
+    /// Whether the ends of packets are events even where nobody asked for them by a set: what
+    /// tells journeys must know when they are over.
+    #[must_use]
+    pub fn wants_ends(&self) -> bool {
+        match self.format {
+            FormatChoice::Table | FormatChoice::Wide => false,
+        }
     }
 
     /// Whether drops are listened to.
@@ -292,7 +319,11 @@ impl TryFrom<TraceArgs> for Settings {
             } else {
                 TimeStyle::Wall
             },
-            wide: output.wide,
+            format: if output.wide {
+                FormatChoice::Wide
+            } else {
+                output.format
+            },
             drop_stack: output.drop_stack,
             call_stack: output.call_stack,
             color: output.color,

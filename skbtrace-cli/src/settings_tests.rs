@@ -24,7 +24,7 @@ fn defaults() {
     assert_eq!(s.buffer, 16 << 20);
     assert_eq!(s.time, TimeStyle::Wall);
     assert!(!s.drop_stack && !s.call_stack && !s.wants_drops());
-    assert!(s.header && !s.wide && s.only.is_none() && s.count.is_none());
+    assert!(s.header && s.format == FormatChoice::Table && s.only.is_none() && s.count.is_none());
     assert_eq!((s.backend, s.transport), (Backend::Auto, Transport::Auto));
 }
 

@@ -33,6 +33,11 @@ pub trait Renderer {
 
     /// Appends one event. A renderer must be given the same `names` all its life.
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>);
+
+    /// Appends what is left to be told when no event comes any more.
+    fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
+        let _ = (names, out);
+    }
 }
 
 /// A format and how it is to look.
@@ -43,6 +48,22 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether it shows which packet an event is of.
+    #[must_use]
+    pub fn tells_packets(&self) -> bool {
+        match self {
+            Self::Table(options) => options.wide,
+        }
+    }
+
+    /// Whether it shows packets from their first event to their last, and not events.
+    #[must_use]
+    pub fn tells_journeys(&self) -> bool {
+        match self {
+            Self::Table(_) => false,
+        }
+    }
+
     /// The format's renderer.
     #[must_use]
     pub fn renderer(self) -> Box<dyn Renderer> {

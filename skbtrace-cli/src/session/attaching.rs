@@ -188,7 +188,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     };
     option(COUNT_HITS, settings.verbose > 0);
     option(USE_PERF, transport == Transport::Perf);
-    option(WANT_COMM, settings.wide);
+    option(WANT_COMM, settings.wants_details());
     option(WANT_DEBUG, settings.verbose > 1);
     option(FOLLOW, settings.follow.is_some());
     option(USE_CAST, types.cast.is_some());

@@ -88,7 +88,7 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
             row,
             hook: as_asked_for(hook, settings),
             sites: types.sites(hook.sites),
-            silent: !wants,
+            silent: !(wants || hook.kind == Kind::Free && settings.wants_ends()),
             by_address: false,
         })
     });

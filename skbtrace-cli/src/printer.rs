@@ -1,0 +1,157 @@
+//! From records to the output: decoding, numbering, rendering, writing.
+//!
+//! The half of a run that needs neither root nor a kernel: a live run and the replay of a recorded
+//! one hand their records, in order of time, to the same printer, and so print the same.
+
+use std::{collections::HashSet, io};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    decode::{Names, decode},
+    lineage::Lineage,
+    output::Output,
+    record::Record,
+    render::{Format, Renderer},
+    tell,
+    waits::Waits,
+};
+
+/// What is printed.
+#[derive(Debug)]
+pub struct Printing {
+    /// How.
+    pub format: Format,
+    /// Whether to begin with what the format puts before the first event.
+    pub header: bool,
+    /// Whether packets' coming out of queues is among the events.
+    pub waits: bool,
+    /// Rows whose events are for formats that tell whole journeys, and not for others.
+    pub hidden: HashSet<u16>,
+    /// Stop after so many events.
+    pub count: Option<u64>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It goes on.
+    On,
+    /// The output was closed by whoever read it.
+    ReaderGone,
+}
+
+/// Writes events.
+pub struct Printer {
+    renderer: Box<dyn Renderer>,
+    header: bool,
+    /// Only when it is shown.
+    lineage: Option<Lineage>,
+    /// Likewise.
+    waits: Option<Waits>,
+    hidden: HashSet<u16>,
+    output: Output,
+    /// Lines not yet written.
+    text: Vec<u8>,
+    /// Events still wanted.
+    left: Option<u64>,
+    printed: u64,
+}
+
+impl Printer {
+    /// Text is written at once when there is this much.
+    const ENOUGH: usize = 1 << 15;
+
+    /// A printer that has written nothing yet.
+    #[must_use]
+    pub fn new(printing: Printing, output: Output) -> Self {
+        let Printing {
+            format,
+            header,
+            waits,
+            hidden,
+            count,
+        } = printing;
+        Self {
+            renderer: format.renderer(),
+            header,
+            lineage: format.tells_packets().then(Lineage::new),
+            waits: waits.then(Waits::new),
+            hidden: if format.tells_journeys() {
+                HashSet::new()
+            } else {
+                hidden
+            },
+            output,
+            text: Vec::with_capacity(1 << 16),
+            left: count,
+            printed: 0,
+        }
+    }
+
+    /// Empties a file that is written to, and writes what comes before the first event.
+    pub fn begin(&mut self) -> Result<Flow> {
+        self.output.begin()?;
+        if self.header {
+            self.renderer.header(&mut self.text);
+        }
+        self.flush()
+    }
+
+    /// Events printed so far.
+    #[must_use]
+    pub fn printed(&self) -> u64 {
+        self.printed
+    }
+
+    /// Whether as many events were printed as were asked for.
+    #[must_use]
+    pub fn has_enough(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Prints an event. What it wrote may wait for [`Printer::flush`].
+    #[inline]
+    pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
+        if !self.hidden.is_empty() && self.hidden.contains(&record.event.hook) {
+            return Ok(Flow::On);
+        }
+        let mut event = decode(record, names);
+        if let Some(lineage) = &mut self.lineage {
+            lineage.place(&mut event);
+        }
+        if let Some(waits) = &mut self.waits {
+            waits.place(&mut event);
+        }
+        self.renderer.event(&event, names, &mut self.text);
+        self.printed += 1;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        if self.text.len() >= Self::ENOUGH {
+            return self.flush();
+        }
+        Ok(Flow::On)
+    }
+
+    /// Writes what is left to be told when no event comes any more.
+    pub fn end(&mut self, names: &dyn Names) -> Result<Flow> {
+        self.renderer.end(names, &mut self.text);
+        self.flush()
+    }
+
+    /// Writes what has been printed.
+    pub fn flush(&mut self) -> Result<Flow> {
+        let result = self.output.write(&self.text);
+        self.text.clear();
+        match result {
+            Ok(()) => Ok(Flow::On),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::ReaderGone),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                tell!("skbtrace: the last lines were not written: nobody reads the output");
+                Ok(Flow::ReaderGone)
+            }
+            Err(error) => Err(error).with_context(|| self.output.failure()),
+        }
+    }
+}
