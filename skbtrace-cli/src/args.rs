@@ -28,10 +28,6 @@ use crate::{
 
 /// What was asked for.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is moved twice"
-)]
 pub enum Invocation {
     /// Trace packets.
     Trace(TraceArgs),
@@ -51,6 +47,8 @@ pub enum Invocation {
     Completions(Shell),
     /// Print the manual page.
     Man,
+    /// Tell what a recording holds.
+    Replay(ReplayArgs),
 }
 
 /// The options of tracing.
@@ -65,6 +63,12 @@ pub struct TraceArgs {
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Stacks.
+    #[command(flatten)]
+    pub stacks: StackArgs,
+    /// What is kept.
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// How it is done.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -172,12 +176,6 @@ pub struct OutputArgs {
     /// The same as --format wide
     #[arg(long, conflicts_with = "format")]
     pub wide: bool,
-    /// Print the stack under each drop (implies --drop)
-    #[arg(id = sets::DROP_STACK, long = sets::DROP_STACK)]
-    pub drop_stack: bool,
-    /// Print the stack under every event
-    #[arg(long = "callstack")]
-    pub call_stack: bool,
     /// auto, always or never
     #[arg(
         long,
@@ -192,6 +190,82 @@ pub struct OutputArgs {
     /// Print to FILE
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Stacks under events.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct StackArgs {
+    /// Print the stack under each drop (implies --drop)
+    #[arg(id = sets::DROP_STACK, long = sets::DROP_STACK)]
+    pub drop_stack: bool,
+    /// Print the stack under every event
+    #[arg(long = "callstack")]
+    pub call_stack: bool,
+}
+
+/// What is kept of a run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Recording")]
+pub struct RecordingArgs {
+    /// Record to FILE, for `skbtrace replay`, and print nothing
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Print as well
+    #[arg(long, requires = "write")]
+    pub print: bool,
+    /// Go on in FILE.1, FILE.2, … each time SIZE is reached
+    #[arg(long, value_name = "SIZE", value_parser = value::file_size, requires = "write")]
+    pub rotate: Option<u64>,
+    /// Of these, keep the last N
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        requires = "rotate"
+    )]
+    pub keep: Option<u32>,
+}
+
+/// The options of a replay.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// What --write wrote; of several files of a run all, in their order; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Show only what these sets listen to
+    #[arg(
+        long = "set",
+        value_name = "SET",
+        value_delimiter = ',',
+        value_parser = sets::named(),
+        hide_possible_values = true,
+        help_heading = "Hooks"
+    )]
+    pub sets: Vec<String>,
+    /// Show only functions whose name matches
+    #[arg(long, value_name = "REGEX", value_parser = value::regex, help_heading = "Hooks")]
+    pub func: Option<Regex>,
+    /// Which packets.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// Show only what matches the filter itself, not what becomes of it
+    #[arg(long, help_heading = "Filters")]
+    pub no_follow: bool,
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Tell more about the run
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Other")]
+    pub verbose: u8,
+}
+
+impl ReplayArgs {
+    /// Bits of the sets that are shown.
+    #[must_use]
+    pub fn set_bits(&self) -> u32 {
+        sets::bits(&self.sets)
+    }
 }
 
 /// How packets are listened to.
@@ -263,6 +337,8 @@ enum Other {
         #[arg(long, value_name = "FILE")]
         btf: Option<PathBuf>,
     },
+    /// Print what a recording holds, by any of the filters and formats
+    Replay(Box<ReplayArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -301,6 +377,7 @@ where
         Some(Other::Check { btf }) => Invocation::Check { btf },
         Some(Other::Completions { shell }) => Invocation::Completions(shell),
         Some(Other::Man) => Invocation::Man,
+        Some(Other::Replay(replay)) => Invocation::Replay(*replay),
     })
 }
 

@@ -5,6 +5,7 @@ use std::{env, io, process::ExitCode};
 use skbtrace_cli::{
     args::{self, Invocation},
     commands::{self, check, generate},
+    replay::{self, ReplaySettings},
     session::{self, Ending},
     settings::Settings,
     tell,
@@ -42,10 +43,11 @@ fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
     match invocation {
         Invocation::Trace(args) => {
             let settings = Settings::try_from(args)?;
-            Ok(match session::run(&settings)? {
-                Ending::Done => ExitCode::SUCCESS,
-                Ending::NothingMatched => ExitCode::from(NOTHING),
-            })
+            Ok(code(session::run(&settings)?))
+        }
+        Invocation::Replay(args) => {
+            let settings = ReplaySettings::try_from(args)?;
+            Ok(code(replay::run(&settings)?))
         }
         Invocation::Hooks { sets, btf } => {
             commands::hooks::run(sets, btf.as_deref(), &mut io::stdout())
@@ -59,6 +61,13 @@ fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
             generate::man(&mut io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+fn code(ending: Ending) -> ExitCode {
+    match ending {
+        Ending::Done => ExitCode::SUCCESS,
+        Ending::NothingMatched => ExitCode::from(NOTHING),
     }
 }
 

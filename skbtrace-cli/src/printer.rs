@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     decode::{Names, decode},
+    gap::Gap,
     lineage::Lineage,
     output::Output,
     record::Record,
@@ -20,8 +21,8 @@ use crate::{
 /// What is printed.
 #[derive(Debug)]
 pub struct Printing {
-    /// How.
-    pub format: Format,
+    /// How; `None` to count events only.
+    pub format: Option<Format>,
     /// Whether to begin with what the format puts before the first event.
     pub header: bool,
     /// Whether packets' coming out of queues is among the events.
@@ -43,12 +44,13 @@ pub enum Flow {
 
 /// Writes events.
 pub struct Printer {
-    renderer: Box<dyn Renderer>,
+    renderer: Option<Box<dyn Renderer>>,
     header: bool,
     /// Only when it is shown.
     lineage: Option<Lineage>,
     /// Likewise.
     waits: Option<Waits>,
+    tells_journeys: bool,
     hidden: HashSet<u16>,
     output: Output,
     /// Lines not yet written.
@@ -72,16 +74,14 @@ impl Printer {
             hidden,
             count,
         } = printing;
+        let tells = |what: fn(&Format) -> bool| format.as_ref().is_some_and(what);
         Self {
-            renderer: format.renderer(),
+            renderer: format.map(Format::renderer),
             header,
-            lineage: format.tells_packets().then(Lineage::new),
+            lineage: tells(Format::tells_packets).then(Lineage::new),
             waits: waits.then(Waits::new),
-            hidden: if format.tells_journeys() {
-                HashSet::new()
-            } else {
-                hidden
-            },
+            tells_journeys: tells(Format::tells_journeys),
+            hidden,
             output,
             text: Vec::with_capacity(1 << 16),
             left: count,
@@ -91,9 +91,12 @@ impl Printer {
 
     /// Empties a file that is written to, and writes what comes before the first event.
     pub fn begin(&mut self) -> Result<Flow> {
+        let Some(renderer) = &mut self.renderer else {
+            return Ok(Flow::On);
+        };
         self.output.begin()?;
         if self.header {
-            self.renderer.header(&mut self.text);
+            renderer.header(&mut self.text);
         }
         self.flush()
     }
@@ -113,9 +116,19 @@ impl Printer {
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
     #[inline]
     pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
-        if !self.hidden.is_empty() && self.hidden.contains(&record.event.hook) {
+        if !self.hidden.is_empty()
+            && !self.tells_journeys
+            && self.hidden.contains(&record.event.hook)
+        {
             return Ok(Flow::On);
         }
+        self.printed += 1;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        let Some(renderer) = &mut self.renderer else {
+            return Ok(Flow::On);
+        };
         let mut event = decode(record, names);
         if let Some(lineage) = &mut self.lineage {
             lineage.place(&mut event);
@@ -123,25 +136,38 @@ impl Printer {
         if let Some(waits) = &mut self.waits {
             waits.place(&mut event);
         }
-        self.renderer.event(&event, names, &mut self.text);
-        self.printed += 1;
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-        }
+        renderer.event(&event, names, &mut self.text);
         if self.text.len() >= Self::ENOUGH {
             return self.flush();
         }
         Ok(Flow::On)
     }
 
+    /// Tells of events that were lost.
+    pub fn lost(&mut self, gap: &Gap, names: &dyn Names) {
+        if let Some(renderer) = &mut self.renderer {
+            renderer.lost(gap, names, &mut self.text);
+        }
+    }
+
+    /// Has a row's events told only where journeys are.
+    pub fn hide(&mut self, row: u16) {
+        self.hidden.insert(row);
+    }
+
     /// Writes what is left to be told when no event comes any more.
     pub fn end(&mut self, names: &dyn Names) -> Result<Flow> {
-        self.renderer.end(names, &mut self.text);
+        if let Some(renderer) = &mut self.renderer {
+            renderer.end(names, &mut self.text);
+        }
         self.flush()
     }
 
     /// Writes what has been printed.
     pub fn flush(&mut self) -> Result<Flow> {
+        if self.text.is_empty() {
+            return Ok(Flow::On);
+        }
         let result = self.output.write(&self.text);
         self.text.clear();
         match result {

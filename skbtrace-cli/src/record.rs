@@ -129,6 +129,32 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Appends what follows the event: with the event's bytes before it, what [`Record::parse`]
+    /// makes the same record of.
+    pub fn push_behind(&self, out: &mut Vec<u8>) {
+        match &self.extra {
+            Extra::None => {}
+            Extra::Names(names) => out.extend_from_slice(behind(&names.raw(self.event))),
+            Extra::Conntrack(extra) => out.extend_from_slice(behind(&**extra)),
+            Extra::Nat(extra) => out.extend_from_slice(behind(&**extra)),
+            Extra::Neighbour(extra) => out.extend_from_slice(behind(&**extra)),
+            Extra::Socket(extra) => out.extend_from_slice(behind(&**extra)),
+            Extra::Tunnel(extra) => out.extend_from_slice(behind(&**extra)),
+        }
+        if let Some(stack) = &self.stack {
+            out.extend_from_slice(stack.as_bytes());
+        }
+    }
+}
+
+/// The part of a longer record that follows its event, which every one begins with.
+fn behind<T: Plain>(raw: &T) -> &[u8] {
+    raw.as_bytes()
+        .get(size_of::<RawEvent>()..)
+        .unwrap_or_default()
+}
+
 fn read<T: Plain>(bytes: &[u8]) -> Result<T, RecordError> {
     T::from_bytes(bytes).ok_or(RecordError::TooShort {
         len: bytes.len(),
@@ -137,6 +163,20 @@ fn read<T: Plain>(bytes: &[u8]) -> Result<T, RecordError> {
 }
 
 impl TableNames {
+    fn raw(&self, event: RawEvent) -> RawVerdict {
+        RawVerdict {
+            event,
+            pf: self.pf,
+            hooknum: self.hooknum,
+            table_kind: self.table_kind,
+            reserved: 0,
+            decider: self.decider,
+            reserved_too: 0,
+            table: self.table,
+            chain: self.chain,
+        }
+    }
+
     fn parse(bytes: &[u8]) -> Result<Box<Self>, RecordError> {
         let verdict: RawVerdict = read(bytes)?;
         Ok(Box::new(Self {
@@ -161,6 +201,26 @@ mod tests {
         bytes.extend_from_slice(&[0xaa; 7]);
         let record = Record::parse(&bytes).expect("a hop");
         assert!(matches!(record.extra, Extra::None));
+    }
+
+    #[test]
+    fn bytes_make_the_same_record_again() {
+        let mut records = vec![
+            testing::parse(testing::blank().as_bytes()),
+            testing::verdict(2, 3, 1, b"nat", b"", 1),
+        ];
+        let mut bytes = vec![7; 1024];
+        let at = std::mem::offset_of!(RawEvent, kind);
+        for kind in KIND_HOP..=KIND_NEIGHBOUR {
+            bytes[at] = kind;
+            records.push(testing::parse(&bytes));
+        }
+        for record in records {
+            let mut bytes = record.event.as_bytes().to_vec();
+            record.push_behind(&mut bytes);
+            let again = testing::parse(&bytes);
+            assert_eq!(format!("{record:?}"), format!("{again:?}"));
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ mod names;
 
 use std::{
     collections::HashSet,
-    fs::File,
+    env,
+    fs::{self, File},
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -26,12 +27,14 @@ use tokio::{
 
 use self::{attaching::Engine, debug::DebugLog, names::SessionNames};
 use crate::{
+    args,
     attach::link,
+    gap::Gaps,
     kernel::features,
     output::Output,
     printer::{Flow, Printer, Printing},
-    render::{Format, TableOptions, TimeFormat, local_utc_offset},
-    settings::{ColorChoice, FormatChoice, Settings, TimeStyle},
+    recording::{Finish, Recording, Start},
+    settings::Settings,
     stats::Account,
     tell,
     transport::{Drained, Ordered},
@@ -65,24 +68,32 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     let mut stop = Stop::new()?;
     // Opened first: a missing directory must not cost an attach.
     let output = Output::open(settings.output.as_deref(), stop.flag())?;
-    let color = match settings.color {
-        ColorChoice::Auto => output.is_terminal(),
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-    };
-
     let Some(mut engine) = Engine::start(settings, &stop)? else {
         return Ok(Ending::NothingMatched);
     };
+    let unix_offset_ns = clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC);
+    let hidden = hidden(&engine, settings);
+    let recording = match &settings.write {
+        Some(path) => {
+            let start = start(&engine, unix_offset_ns);
+            let hidden = hidden.clone();
+            Some(Recording::create(path, settings.rotation, start, hidden)?)
+        }
+        None => None,
+    };
+    let format = settings.look.format(unix_offset_ns, output.is_terminal());
     let printing = Printing {
-        format: format(settings, color),
         header: settings.header,
         waits: waits_are_told(settings),
-        hidden: hidden(&engine, settings),
+        hidden,
         count: settings.count,
+        format: settings.print.then_some(format),
     };
+    let gaps = recording.is_some() || format.tells_journeys();
     let mut run = Run {
+        gaps: gaps.then(|| Gaps::new(now_ns())),
         names: SessionNames::new(&engine, settings.wants_details()),
+        recording,
         printer: Printer::new(printing, output),
     };
     let mut events = Ordered::default();
@@ -111,12 +122,13 @@ fn finish(
             break;
         }
     }
+    run.lost(&engine);
     if let Ok(Flow::On) = result {
-        result = run.printer.end(&run.names);
+        result = run.end();
     }
-    let printed = run.printer.printed();
     let account = Account {
-        printed,
+        printed: run.printer.printed(),
+        silent: !settings.print,
         damaged: engine.damaged,
         missed: engine.missed(),
         cpus: engine.counters.read().unwrap_or_default(),
@@ -124,11 +136,19 @@ fn finish(
         verbose: settings.verbose,
     };
     tell!("{account}");
+    let recorded = match run.recording.take() {
+        Some(recording) => {
+            let finish = Finish::of(&account, recording.recorded());
+            recording.finish(finish)
+        }
+        None => Ok(()),
+    };
     drop(run);
     link::detach_in_background(engine.links);
+    recorded?;
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
-        Flow::On if printed == 0 => Ok(Ending::NothingMatched),
+        Flow::On if account.printed == 0 => Ok(Ending::NothingMatched),
         Flow::On => Ok(Ending::Done),
     }
 }
@@ -176,6 +196,7 @@ async fn follow(
         let round = now_ns();
         let drained = engine.drain(events);
         log.flush();
+        run.lost(engine);
         if let Flow::ReaderGone = run.print(events, settled)? {
             return Ok(Flow::ReaderGone);
         }
@@ -185,6 +206,9 @@ async fn follow(
         pause = match drained {
             Drained::All => {
                 settled = round;
+                if events.is_empty() {
+                    run.settle();
+                }
                 (!events.is_empty()).then_some(ROUND)
             }
             Drained::Until(time) => {
@@ -198,22 +222,80 @@ async fn follow(
 /// What events go through.
 struct Run {
     names: SessionNames,
+    /// Only when something shows them.
+    gaps: Option<Gaps>,
+    recording: Option<Recording>,
     printer: Printer,
 }
 
 impl Run {
-    /// Prints the events that happened until `due_ns`.
+    /// Records and prints the events that happened until `due_ns`.
     fn print(&mut self, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
         self.names.update();
         while !self.printer.has_enough()
             && let Some(record) = events.pop(due_ns)
         {
-            if let Flow::ReaderGone = self.printer.event(&record, &self.names)? {
+            let flow = match &mut self.recording {
+                None => self.printer.event(&record, &self.names)?,
+                Some(recording) => {
+                    recording.record(&record, &self.names);
+                    self.printer.event(&record, recording.names())?
+                }
+            };
+            if flow == Flow::ReaderGone {
                 return Ok(Flow::ReaderGone);
             }
         }
         self.printer.flush()
     }
+
+    /// Looks whether events were lost.
+    fn lost(&mut self, engine: &Engine) {
+        if let Some(gaps) = &mut self.gaps
+            && let Ok(cpus) = engine.counters.read()
+            && let Some(gap) = gaps.look(cpus.iter().map(|cpu| cpu.lost), now_ns())
+        {
+            match &mut self.recording {
+                None => self.printer.lost(&gap, &self.names),
+                Some(recording) => {
+                    recording.lost(&gap);
+                    self.printer.lost(&gap, recording.names());
+                }
+            }
+        }
+    }
+
+    /// Nothing happens for now: what was recorded is written.
+    fn settle(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.flush();
+        }
+    }
+
+    /// Prints what is left to be told.
+    fn end(&mut self) -> Result<Flow> {
+        match &self.recording {
+            None => self.printer.end(&self.names),
+            Some(recording) => self.printer.end(recording.names()),
+        }
+    }
+}
+
+/// What a recording begins with.
+fn start(engine: &Engine, unix_offset_ns: i64) -> Start {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let arguments = env::args_os().skip(1);
+    Start {
+        version: args::version(),
+        kernel: release.trim_end().to_owned(),
+        arguments: arguments
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
+        unix_offset_ns,
+        time_ns: now_ns(),
+        ..Start::default()
+    }
+    .with_layout(&engine.layout)
 }
 
 /// The rows that tell nothing but a packet's end, where nobody chose them.
@@ -275,30 +357,6 @@ async fn until(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn format(settings: &Settings, color: bool) -> Format {
-    let table = |wide| {
-        Format::Table(TableOptions {
-            time: time_format(settings.time),
-            wide,
-            color,
-        })
-    };
-    match settings.format {
-        FormatChoice::Table => table(false),
-        FormatChoice::Wide => table(true),
-    }
-}
-
-fn time_format(style: TimeStyle) -> TimeFormat {
-    match style {
-        TimeStyle::Boot => TimeFormat::SinceBoot,
-        TimeStyle::Wall => TimeFormat::WallClock {
-            unix_offset_ns: clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC),
-            utc_offset: local_utc_offset,
-        },
     }
 }
 

@@ -15,12 +15,14 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::TraceArgs,
+    args::{FilterArgs, OutputArgs, TraceArgs},
     filter::{self, TooMany, Values, can_match},
     kernel::{
         netns::{self, NetnsError, NetnsSpec},
         sections,
     },
+    recording::Rotation,
+    render::{Format, TableOptions, TimeFormat},
 };
 
 /// Everything a run is told.
@@ -38,20 +40,22 @@ pub struct Settings {
     pub count: Option<u64>,
     /// Stop after so long.
     pub duration: Option<Duration>,
-    /// The first column.
-    pub time: TimeStyle,
     /// How events are printed.
-    pub format: FormatChoice,
+    pub look: Look,
     /// The kernel stack under each drop.
     pub drop_stack: bool,
     /// The kernel stack under every event.
     pub call_stack: bool,
-    /// Whether to colour.
-    pub color: ColorChoice,
     /// Whether to print the line of column names.
     pub header: bool,
     /// Where to print; standard output when absent.
     pub output: Option<PathBuf>,
+    /// Where to record; not at all when absent.
+    pub write: Option<PathBuf>,
+    /// When to go on in a further file.
+    pub rotation: Option<Rotation>,
+    /// Whether events are printed.
+    pub print: bool,
     /// The kernel's type information; the running kernel's own when absent.
     pub btf: Option<PathBuf>,
     /// How to attach.
@@ -66,6 +70,56 @@ pub struct Settings {
     pub ready_file: Option<PathBuf>,
     /// How often `-v` was given.
     pub verbose: u8,
+}
+
+/// How what is printed is to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// `--format`.
+    pub format: FormatChoice,
+    /// The first column.
+    pub time: TimeStyle,
+    /// Whether to colour.
+    pub color: ColorChoice,
+}
+
+impl Look {
+    /// As asked for.
+    #[must_use]
+    pub fn of(output: &OutputArgs) -> Self {
+        Self {
+            format: if output.wide {
+                FormatChoice::Wide
+            } else {
+                output.format
+            },
+            time: if output.timestamp {
+                TimeStyle::Boot
+            } else {
+                TimeStyle::Wall
+            },
+            color: output.color,
+        }
+    }
+
+    /// The format, when so much is to be added to `CLOCK_MONOTONIC` for Unix time.
+    #[must_use]
+    pub fn format(self, unix_offset_ns: i64, is_terminal: bool) -> Format {
+        let time = match self.time {
+            TimeStyle::Boot => TimeFormat::SinceBoot,
+            TimeStyle::Wall => TimeFormat::WallClock { unix_offset_ns },
+        };
+        let color = match self.color {
+            ColorChoice::Auto => is_terminal,
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+        };
+        let table = |wide| Format::Table(TableOptions { time, wide, color });
+        match self.format {
+            FormatChoice::Table => table(false),
+            FormatChoice::Wide => table(true),
+        }
+    }
 }
 
 /// A choice of every function that takes a packet.
@@ -238,15 +292,15 @@ impl Settings {
     /// namespaces are called and what interfaces are.
     #[must_use]
     pub fn wants_details(&self) -> bool {
-        self.format != FormatChoice::Table
+        self.look.format != FormatChoice::Table || self.write.is_some()
     }
 
     /// Whether the ends of packets are events even where nobody asked for them by a set: what
     /// tells journeys must know when they are over.
     #[must_use]
     pub fn wants_ends(&self) -> bool {
-        match self.format {
-            FormatChoice::Table | FormatChoice::Wide => false,
+        match self.look.format {
+            FormatChoice::Table | FormatChoice::Wide => self.write.is_some(),
         }
     }
 
@@ -278,28 +332,7 @@ impl TryFrom<TraceArgs> for Settings {
 
     fn try_from(args: TraceArgs) -> Result<Self, SettingsError> {
         let (hooks, output, engine) = (args.hooks, args.output, args.engine);
-        let given = args.filters;
-        let find = |spec: NetnsSpec| {
-            netns::resolve(&spec).map_err(|error| SettingsError::Netns { spec, error })
-        };
-        let values = Values {
-            host: given.host,
-            src: given.src,
-            dst: given.dst,
-            port: given.port,
-            sport: given.sport,
-            dport: given.dport,
-            proto: given.proto,
-            icmpid: given.icmpid,
-            iface: given.iface,
-            netns: given
-                .netns
-                .into_iter()
-                .map(find)
-                .collect::<Result<_, _>>()?,
-            pid: given.pid,
-            mark: given.mark,
-        };
+        let recording = args.recording;
         let settings = Self {
             sets: hooks.sets.0,
             all: hooks.all.then(|| All {
@@ -311,25 +344,21 @@ impl TryFrom<TraceArgs> for Settings {
                     .collect(),
             }),
             only: hooks.func,
-            filter: filter::build(&values)?,
+            filter: filter(args.filters, &mut resolve_here)?,
             count: output.count,
             duration: output.duration,
-            time: if output.timestamp {
-                TimeStyle::Boot
-            } else {
-                TimeStyle::Wall
-            },
-            format: if output.wide {
-                FormatChoice::Wide
-            } else {
-                output.format
-            },
-            drop_stack: output.drop_stack,
-            call_stack: output.call_stack,
-            color: output.color,
+            look: Look::of(&output),
+            drop_stack: args.stacks.drop_stack,
+            call_stack: args.stacks.call_stack,
             header: !output.no_header,
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
+            print: recording.print || recording.write.is_none(),
+            write: recording.write,
+            rotation: recording.rotate.map(|size| Rotation {
+                size,
+                keep: recording.keep,
+            }),
             btf: engine.btf,
             backend: engine.backend,
             follow: (!engine.no_follow).then_some(engine.follow_max),
@@ -341,6 +370,33 @@ impl TryFrom<TraceArgs> for Settings {
         settings.check()?;
         Ok(settings)
     }
+}
+
+/// The filter that was asked for; `resolve` knows the network namespaces.
+pub fn filter(
+    given: FilterArgs,
+    resolve: &mut dyn FnMut(NetnsSpec) -> Result<u32, SettingsError>,
+) -> Result<Filter, SettingsError> {
+    let netns = given.netns.into_iter().map(resolve);
+    Ok(filter::build(&Values {
+        host: given.host,
+        src: given.src,
+        dst: given.dst,
+        port: given.port,
+        sport: given.sport,
+        dport: given.dport,
+        proto: given.proto,
+        icmpid: given.icmpid,
+        iface: given.iface,
+        netns: netns.collect::<Result<_, _>>()?,
+        pid: given.pid,
+        mark: given.mark,
+    })?)
+}
+
+/// Finds a network namespace of this machine.
+fn resolve_here(spec: NetnsSpec) -> Result<u32, SettingsError> {
+    netns::resolve(&spec).map_err(|error| SettingsError::Netns { spec, error })
 }
 
 impl Settings {

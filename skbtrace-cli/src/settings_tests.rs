@@ -22,9 +22,11 @@ fn defaults() {
     let s = settings("").expect("accepted");
     assert_eq!(s.sets, ROUTE);
     assert_eq!(s.buffer, 16 << 20);
-    assert_eq!(s.time, TimeStyle::Wall);
+    assert_eq!(s.look.time, TimeStyle::Wall);
     assert!(!s.drop_stack && !s.call_stack && !s.wants_drops());
-    assert!(s.header && s.format == FormatChoice::Table && s.only.is_none() && s.count.is_none());
+    assert!(
+        s.header && s.look.format == FormatChoice::Table && s.only.is_none() && s.count.is_none()
+    );
     assert_eq!((s.backend, s.transport), (Backend::Auto, Transport::Auto));
 }
 

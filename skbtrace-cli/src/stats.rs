@@ -37,6 +37,8 @@ impl LiveCounters {
 pub struct Account {
     /// Events printed.
     pub printed: u64,
+    /// They were recorded and not printed.
+    pub silent: bool,
     /// Records that could not be understood.
     pub damaged: u64,
     /// By CPU.
@@ -60,7 +62,8 @@ impl Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lost = self.sum(|cpu| cpu.lost);
-        write!(f, "skbtrace: {} events printed, {lost} lost", self.printed)?;
+        let what = if self.silent { "recorded" } else { "printed" };
+        write!(f, "skbtrace: {} events {what}, {lost} lost", self.printed)?;
         if lost > 0 {
             let by_cpu: Vec<String> = self
                 .cpus

@@ -37,9 +37,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// Parses a line; none for the heading.
+    /// Parses a line; none for the heading, and for the stack under an event.
     pub fn parse(line: &str) -> Result<Option<Self>> {
-        if line.trim_start().to_ascii_lowercase().starts_with("time") {
+        if line.starts_with(' ') || line.trim_start().to_ascii_lowercase().starts_with("time") {
             return Ok(None);
         }
         Self::parse_event(line)

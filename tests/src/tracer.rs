@@ -187,6 +187,11 @@ impl Tracer {
         .map_err(|error| self.with_words(&error))
     }
 
+    /// What it said on standard error so far.
+    pub fn said(&self) -> String {
+        self.stderr.now().join("\n")
+    }
+
     /// Adds what skbtrace said so far to an error.
     fn with_words(&self, error: &Error) -> Error {
         let said = self.stderr.now();

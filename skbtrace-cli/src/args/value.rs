@@ -8,6 +8,8 @@ use crate::filter::{ValueError, value::decimal};
 
 /// Largest buffer; more is likely a slip, and would be locked memory.
 const MAX_BUFFER: u64 = 1 << 30;
+/// Smallest file that recording goes on after: what each begins with takes a few KiB.
+const MIN_FILE: u64 = 1 << 16;
 
 /// A value of `--count`.
 pub fn count(text: &str) -> Result<u64, ValueError> {
@@ -34,8 +36,23 @@ pub fn duration(text: &str) -> Result<Duration, ValueError> {
         .ok_or(ValueError::Duration)
 }
 
-/// A value of `--buffer`: bytes, maybe with a suffix.
+/// A value of `--buffer`.
 pub fn size(text: &str) -> Result<usize, ValueError> {
+    bytes(text)
+        .filter(|size| (1..=MAX_BUFFER).contains(size))
+        .and_then(|size| usize::try_from(size).ok())
+        .ok_or(ValueError::Size)
+}
+
+/// A value of `--rotate`.
+pub fn file_size(text: &str) -> Result<u64, ValueError> {
+    bytes(text)
+        .filter(|size| *size >= MIN_FILE)
+        .ok_or(ValueError::FileSize)
+}
+
+/// A number of bytes, maybe with a suffix.
+fn bytes(text: &str) -> Option<u64> {
     let units = [
         (['K', 'k'], 1 << 10),
         (['M', 'm'], 1 << 20),
@@ -45,11 +62,7 @@ pub fn size(text: &str) -> Result<usize, ValueError> {
         .iter()
         .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
         .unwrap_or((text, 1));
-    decimal(digits)
-        .and_then(|size| size.checked_mul(unit))
-        .filter(|size| (1..=MAX_BUFFER).contains(size))
-        .and_then(|size| usize::try_from(size).ok())
-        .ok_or(ValueError::Size)
+    decimal(digits).and_then(|size| size.checked_mul(unit))
 }
 
 /// A value of `--follow-max`: rounded up to a power of two. The kernel has room for 4 MiB in one

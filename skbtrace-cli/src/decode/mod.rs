@@ -26,6 +26,7 @@ mod transport;
 mod tunnel;
 mod verdict;
 
+pub use drop::frames;
 pub use verdict::errno_name;
 
 use skbtrace_common::{
@@ -78,6 +79,12 @@ pub trait Names {
     fn drop_reason(&self, number: u32) -> Option<&str>;
     /// What this kernel calls the subsystem that a drop reason is of; none for its own reasons.
     fn drop_subsystem(&self, number: u32) -> Option<&str>;
+    /// Seconds that local time is ahead of UTC, at a Unix time.
+    fn utc_offset(&self, unix: i64) -> i32;
+    /// Another number whenever [`Names::netns`] or [`Names::link`] may answer something else.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// Decodes `record`.
@@ -142,10 +149,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
-        stack: record
-            .stack
-            .as_deref()
-            .map(|stack| drop::frames(stack, raw)),
+        stack: record.stack.as_deref().map(|stack| frames(stack, raw)),
     }
 }
 

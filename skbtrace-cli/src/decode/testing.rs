@@ -22,6 +22,7 @@ use crate::{
 /// A made-up machine.
 pub struct Machine {
     pub layout: Layout,
+    pub utc_offset: fn(i64) -> i32,
 }
 
 impl Machine {
@@ -48,7 +49,10 @@ impl Machine {
             sock_saddr6: 72,
             ..Layout::UNKNOWN
         };
-        Self { layout }
+        Self {
+            layout,
+            utc_offset: |_| 0,
+        }
     }
 }
 
@@ -112,6 +116,9 @@ impl Names for Machine {
     }
     fn drop_subsystem(&self, number: u32) -> Option<&str> {
         (number >> 16 == 3).then_some("OPENVSWITCH")
+    }
+    fn utc_offset(&self, unix: i64) -> i32 {
+        (self.utc_offset)(unix)
     }
 }
 

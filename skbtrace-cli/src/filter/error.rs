@@ -65,6 +65,9 @@ pub enum ValueError {
     /// `--buffer`.
     #[error("not a buffer size: 1 byte to 1G is needed, with a suffix K, M or G, like 16M")]
     Size,
+    /// `--rotate`.
+    #[error("not a file size: 64K or more is needed, with a suffix K, M or G, like 100M")]
+    FileSize,
     /// `--func`.
     #[error("not a regular expression: {0}")]
     Regex(String),

@@ -4,11 +4,12 @@
 //! from the current time. What the events of one second share is made once.
 
 use super::{cell::Cell, digits};
+use crate::decode::Names;
 
 const SECOND: u64 = 1_000_000_000;
 /// How long a local time's distance from UTC is believed, seconds. Changes fall on quarters of
 /// an hour (Lord Howe Island: half past).
-const QUARTER: i64 = 900;
+pub const QUARTER: i64 = 900;
 /// Width of the column.
 const WIDTH: usize = 17;
 
@@ -21,8 +22,6 @@ pub enum TimeFormat {
     WallClock {
         /// What to add to `CLOCK_MONOTONIC` for Unix time, nanoseconds.
         unix_offset_ns: i64,
-        /// Seconds that local time is ahead of UTC at a Unix time ([`local_utc_offset`]).
-        utc_offset: fn(i64) -> i32,
     },
 }
 
@@ -33,6 +32,8 @@ pub struct Clock {
     /// Monotonic time at which the second began that the cells are of; wrapping, as the wall
     /// clock's second may have begun before boot.
     start: u64,
+    /// How long the cells hold, nanoseconds: a second, but nothing before the first event.
+    length: u64,
     /// Up to and with the dot.
     before: Cell<16>,
     /// From the bracket on.
@@ -44,23 +45,22 @@ pub struct Clock {
 impl Clock {
     /// A clock.
     pub fn new(format: TimeFormat) -> Self {
-        let mut clock = Self {
+        Self {
             format,
             start: 0,
+            length: 0,
             before: Cell::EMPTY,
             after: Cell::EMPTY,
             zone: None,
-        };
-        clock.turn(0);
-        clock
+        }
     }
 
     /// Appends the column for `time_ns` of `CLOCK_MONOTONIC`.
     #[inline]
-    pub fn push(&mut self, time_ns: u64, out: &mut Vec<u8>) {
+    pub fn push(&mut self, time_ns: u64, names: &dyn Names, out: &mut Vec<u8>) {
         let mut within = time_ns.wrapping_sub(self.start);
-        if within >= SECOND {
-            within = self.turn(time_ns);
+        if within >= self.length {
+            within = self.turn(time_ns, names);
         }
         self.before.push_to(out);
         out.extend_from_slice(&digits::six(within as u32 / 1000));
@@ -69,22 +69,19 @@ impl Clock {
 
     /// Goes to the second of `time_ns`; returns the nanoseconds passed of it.
     #[cold]
-    fn turn(&mut self, time_ns: u64) -> u64 {
+    fn turn(&mut self, time_ns: u64, names: &dyn Names) -> u64 {
         let mut text = vec![b'['];
         let within = match self.format {
             TimeFormat::SinceBoot => {
                 digits::decimal(time_ns / SECOND, &mut text);
                 time_ns % SECOND
             }
-            TimeFormat::WallClock {
-                unix_offset_ns,
-                utc_offset,
-            } => {
+            TimeFormat::WallClock { unix_offset_ns } => {
                 let unix_ns = i128::from(time_ns) + i128::from(unix_offset_ns);
                 let second = i128::from(SECOND);
                 // The sum of 64-bit nanoseconds is a number of seconds far below 64 bits.
                 let unix = unix_ns.div_euclid(second) as i64;
-                self.time_of_day(unix, utc_offset, &mut text);
+                self.time_of_day(unix, names, &mut text);
                 unix_ns.rem_euclid(second) as u64
             }
         };
@@ -94,14 +91,15 @@ impl Clock {
         after.resize((WIDTH + 1).saturating_sub(text.len() + 6).max(2), b' ');
         self.after.set(&after);
         self.start = time_ns.wrapping_sub(within);
+        self.length = SECOND;
         within
     }
 
-    fn time_of_day(&mut self, unix: i64, utc_offset: fn(i64) -> i32, text: &mut Vec<u8>) {
+    fn time_of_day(&mut self, unix: i64, names: &dyn Names, text: &mut Vec<u8>) {
         let quarter = unix.div_euclid(QUARTER);
         let offset = match self.zone {
             Some((known, offset)) if known == quarter => offset,
-            _ => utc_offset(quarter * QUARTER),
+            _ => names.utc_offset(quarter * QUARTER),
         };
         self.zone = Some((quarter, offset));
         let second = (unix + i64::from(offset)).rem_euclid(24 * 3600) as u32;
@@ -140,23 +138,27 @@ pub fn local_utc_offset(unix: i64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::testing::Machine;
 
-    fn text(clock: &mut Clock, time_ns: u64) -> String {
+    /// A clock and a place on earth.
+    type Here = (Clock, Machine);
+
+    fn text((clock, machine): &mut Here, time_ns: u64) -> String {
         let mut out = Vec::new();
-        clock.push(time_ns, &mut out);
+        clock.push(time_ns, machine, &mut out);
         String::from_utf8(out).expect("ASCII")
     }
 
-    fn wall(unix_offset_ns: i64, utc_offset: fn(i64) -> i32) -> Clock {
-        Clock::new(TimeFormat::WallClock {
-            unix_offset_ns,
-            utc_offset,
-        })
+    fn wall(unix_offset_ns: i64, utc_offset: fn(i64) -> i32) -> Here {
+        let clock = Clock::new(TimeFormat::WallClock { unix_offset_ns });
+        let mut machine = Machine::new();
+        machine.utc_offset = utc_offset;
+        (clock, machine)
     }
 
     #[test]
     fn since_boot() {
-        let mut clock = Clock::new(TimeFormat::SinceBoot);
+        let mut clock = (Clock::new(TimeFormat::SinceBoot), Machine::new());
         assert_eq!(text(&mut clock, 0), "[0.000000]        ");
         assert_eq!(text(&mut clock, 12_345_678_901_234), "[12345.678901]    ");
         assert_eq!(text(&mut clock, u64::MAX), "[18446744073.709551] ");

@@ -21,10 +21,10 @@ mod tests;
 mod trace;
 mod tunnel;
 
-pub use clock::{TimeFormat, local_utc_offset};
+pub use clock::{QUARTER, TimeFormat, local_utc_offset};
 pub use table::{Table, TableOptions};
 
-use crate::{decode::Names, event::Event};
+use crate::{decode::Names, event::Event, gap::Gap};
 
 /// What writes events in one format.
 pub trait Renderer {
@@ -33,6 +33,11 @@ pub trait Renderer {
 
     /// Appends one event. A renderer must be given the same `names` all its life.
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>);
+
+    /// Appends that events were lost. Events that happened meanwhile may still come.
+    fn lost(&mut self, gap: &Gap, names: &dyn Names, out: &mut Vec<u8>) {
+        let _ = (gap, names, out);
+    }
 
     /// Appends what is left to be told when no event comes any more.
     fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {

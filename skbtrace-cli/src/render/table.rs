@@ -119,7 +119,7 @@ impl Table {
     pub fn line(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         // Once for all the cells of a usual line.
         out.reserve(512);
-        self.clock.push(event.time_ns, out);
+        self.clock.push(event.time_ns, names, out);
         self.device(event, out);
         dest_mac(event, out);
         self.packets.push(

@@ -21,10 +21,7 @@ const IPV4: u16 = 0x0800;
 fn options(wide: bool, color: bool) -> TableOptions {
     // 2021-03-04 02:09:17.132480 at ten seconds since boot.
     let unix_offset_ns = 1_614_823_757_132_480_000 - 10_000_000_000;
-    let time = TimeFormat::WallClock {
-        unix_offset_ns,
-        utc_offset: |_| 0,
-    };
+    let time = TimeFormat::WallClock { unix_offset_ns };
     TableOptions { time, wide, color }
 }
 

@@ -20,6 +20,8 @@ use crate::kernel::interfaces::{Reader, Snapshot};
 /// The machine, as last seen.
 pub struct Machine {
     seen: Snapshot,
+    /// How often something new was seen.
+    generation: u64,
     /// Something was asked for that was not seen.
     missed: Cell<bool>,
     pace: Pace,
@@ -57,6 +59,7 @@ impl Machine {
             );
         Self {
             seen: Snapshot::default(),
+            generation: 0,
             missed: Cell::new(false),
             pace: Pace::new(),
             ask,
@@ -86,8 +89,17 @@ impl Machine {
     }
 
     fn take(&mut self, seen: Snapshot, now: Instant) {
-        self.pace.done(seen != self.seen, now);
-        self.seen = seen;
+        let news = seen != self.seen;
+        self.pace.done(news, now);
+        if news {
+            self.seen = seen;
+            self.generation += 1;
+        }
+    }
+
+    /// Another number whenever another answer may be given than before.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// What a network namespace is called.

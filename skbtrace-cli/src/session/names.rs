@@ -17,6 +17,7 @@ use crate::{
     kernel::{
         code::BridgeCode, drop_reasons::DropReasons, sockets::Owners, symbols::addresses::Addresses,
     },
+    render::local_utc_offset,
 };
 
 /// The names of one run.
@@ -34,8 +35,8 @@ pub struct SessionNames {
 }
 
 impl SessionNames {
-    /// The names of what is attached; of network namespaces and interfaces only when `wide`.
-    pub fn new(engine: &Engine, wide: bool) -> Self {
+    /// The names of what is attached; of network namespaces and interfaces only with `details`.
+    pub fn new(engine: &Engine, details: bool) -> Self {
         let mut hooks: Vec<_> = HOOKS.iter().map(|hook| hook.name).collect();
         for hooked in &engine.hooks {
             if hooks.len() <= hooked.row {
@@ -53,7 +54,7 @@ impl SessionNames {
         Self {
             hooks,
             bridge: RefCell::default(),
-            machine: wide.then(Machine::look),
+            machine: details.then(Machine::look),
             owners: tells_sockets.then(|| RefCell::new(Owners::read())),
             layout: engine.layout,
             addresses: Addresses::of_kernel(),
@@ -130,5 +131,13 @@ impl Names for SessionNames {
 
     fn drop_subsystem(&self, number: u32) -> Option<&str> {
         self.drop_reasons.subsystem(number)
+    }
+
+    fn utc_offset(&self, unix: i64) -> i32 {
+        local_utc_offset(unix)
+    }
+
+    fn generation(&self) -> u64 {
+        self.machine.as_ref().map_or(0, Machine::generation)
     }
 }

@@ -25,6 +25,7 @@ mod nat;
 mod neighbours;
 mod protocols;
 mod queues;
+mod recordings;
 mod shared;
 mod sockets;
 mod tunnel_headers;
@@ -145,6 +146,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         sockets::trials(),
         backends::trials(),
         edges::trials(),
+        recordings::trials(),
         lit::trials(),
         load::trials(),
         lockdown::trials(),

@@ -79,6 +79,7 @@ fn a_socket_nobody_knows_the_layout_of() {
     let record = testing::parse(from_socket(20).as_bytes());
     let machine = Machine {
         layout: Layout::UNKNOWN,
+        ..Machine::new()
     };
     let transport = Transport::Tcp(PORTS, Some(TcpFlags(0x10)));
     let packet = Packet::Ip(IpPacket {

@@ -1,0 +1,116 @@
+//! Records told by their difference from an earlier one.
+//!
+//! One hop of a packet differs from the one before in its time, its function and little else, so
+//! what is kept is which of the event's eight-byte words differ, and these. That makes a record a
+//! sixth as long before anything is compressed, and the compressor's work the smaller.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | slot: the earlier record is the last one of this slot, all zero at a frame's start |
+//! | 4 | which words differ, a bit each; the highest bit: more follows them |
+//! | 8 each | those words |
+//! | 2 | length of what stands behind the event (the kind's further fields, a stack) |
+//! | … | that |
+
+use skbtrace_common::{
+    Plain as _,
+    record::{BODY, FROM_SOCK, LEAD, RawEvent},
+};
+
+use crate::record::Record;
+
+/// How many slots there are; packets are spread over them by their identity.
+pub const SLOTS: u8 = 64;
+/// Words of an event.
+const WORDS: usize = size_of::<RawEvent>() / 8;
+/// Set where more follows the words.
+const MORE: u32 = 1 << 31;
+
+const _: () = assert!(size_of::<RawEvent>().is_multiple_of(8) && WORDS < 31);
+
+type Words = [u64; WORDS];
+
+/// The last record of each slot.
+pub struct Previous(Box<[Words; SLOTS as usize]>);
+
+impl Previous {
+    /// As at a frame's start.
+    pub fn new() -> Self {
+        Self(Box::new([[0; WORDS]; SLOTS as usize]))
+    }
+
+    /// Begins a frame.
+    pub fn clear(&mut self) {
+        self.0.fill([0; WORDS]);
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &Record, out: &mut Vec<u8>) {
+        let event = tidy(record.event);
+        let slot = (event.packet_id % u64::from(SLOTS)) as u8;
+        let (words, _) = event.as_bytes().as_chunks::<8>();
+        let Some(last) = self.0.get_mut(usize::from(slot)) else {
+            return;
+        };
+        out.push(slot);
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        let mut differ = 0_u32;
+        for (nth, (word, last)) in words.iter().zip(last).enumerate() {
+            let word = u64::from_ne_bytes(*word);
+            if word != *last {
+                differ |= 1 << nth;
+                *last = word;
+                out.extend_from_slice(&word.to_ne_bytes());
+            }
+        }
+        let behind = out.len();
+        out.extend_from_slice(&[0; 2]);
+        record.push_behind(out);
+        let length = out.len() - behind - 2;
+        if length == 0 {
+            out.truncate(behind);
+        } else {
+            differ |= MORE;
+            // The longest kind and a stack are far below 64 KiB.
+            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            if let Some(place) = out.get_mut(behind..behind + 2) {
+                place.copy_from_slice(&length.to_le_bytes());
+            }
+        }
+        if let Some(place) = out.get_mut(at..at + 4) {
+            place.copy_from_slice(&differ.to_le_bytes());
+        }
+    }
+
+    /// Takes a record off `bytes`, its slot first; `None` when they are no record.
+    pub fn take(&mut self, bytes: &mut &[u8]) -> Option<Record> {
+        let slot = *bytes.split_off_first()?;
+        let differ = u32::from_le_bytes(*bytes.split_off(..4)?.as_array()?);
+        let words = self.0.get_mut(usize::from(slot))?;
+        for nth in (0..31).filter(|nth| differ >> nth & 1 != 0) {
+            let word = u64::from_ne_bytes(*bytes.split_off(..8)?.as_array()?);
+            *words.get_mut(nth)? = word;
+        }
+        let mut record = Vec::with_capacity(size_of::<RawEvent>());
+        for word in &*words {
+            record.extend_from_slice(&word.to_ne_bytes());
+        }
+        if differ & MORE != 0 {
+            let length = u16::from_le_bytes(*bytes.split_off(..2)?.as_array()?);
+            record.extend_from_slice(bytes.split_off(..usize::from(length))?);
+        }
+        Record::parse(&record).ok()
+    }
+}
+
+/// The event without what no one wrote: the buffer's memory behind the captured bytes.
+fn tidy(mut event: RawEvent) -> RawEvent {
+    if event.flags & FROM_SOCK == 0 {
+        let captured = usize::from(event.captured).min(BODY);
+        if let Some(rest) = event.packet.get_mut(LEAD + captured..) {
+            rest.fill(0);
+        }
+    }
+    event
+}

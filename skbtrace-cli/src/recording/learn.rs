@@ -1,0 +1,211 @@
+//! Learning: asking the machine what a record will be decoded with, before it is.
+//!
+//! **Invariant:** whatever decoding or rendering asks [`Names`] about a record was asked here
+//! before, so that it finds the same answer in [`Learnt`], in the run and in its replay.
+
+use std::collections::HashSet;
+
+use skbtrace_common::{
+    hooks::HOOKS,
+    record::{HAS_DEV, HAS_NETNS, HAS_REASON, KIND_CLONE, KIND_DROP, NO_ROW, SOCKET_INODE},
+};
+
+use super::{
+    learnt::Learnt,
+    note::{Note, Place, Process},
+};
+use crate::{
+    decode::{Names, frames},
+    record::{Extra, Record},
+    render::QUARTER,
+};
+
+/// How many places are remembered as asked for.
+const PLACES: usize = 64;
+const SECOND: i128 = 1_000_000_000;
+
+/// What has been asked for.
+pub struct Learner {
+    learnt: Learnt,
+    /// Rows whose events only journeys show.
+    hidden: HashSet<u16>,
+    /// Interfaces, and the machine's generation of which their answers are: netns, index,
+    /// generation.
+    places: [Option<(u32, u32, u64)>; PLACES],
+    /// What to add to an event's time for Unix time, nanoseconds.
+    unix_offset_ns: i64,
+    /// The quarter of an hour of which the local time is known, as times of events.
+    quarter: std::ops::Range<i128>,
+}
+
+impl Learner {
+    /// Nothing has been.
+    pub fn new(learnt: Learnt, hidden: HashSet<u16>, unix_offset_ns: i64) -> Self {
+        Self {
+            learnt,
+            hidden,
+            places: [None; PLACES],
+            unix_offset_ns,
+            quarter: 0..0,
+        }
+    }
+
+    /// What is known.
+    pub fn learnt(&self) -> &Learnt {
+        &self.learnt
+    }
+
+    /// Asks for what is not known yet, or may have changed; `tell` hears of what is new.
+    pub fn learn(&mut self, record: &Record, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let event = &record.event;
+        let has = |flag: u16| event.flags & flag != 0;
+        self.hook(event.hook, machine, tell);
+        self.zone(event.time_ns, machine, tell);
+        if has(HAS_NETNS) {
+            let ifindex = if has(HAS_DEV) { event.ifindex } else { 0 };
+            self.place(event.netns, ifindex, machine, tell);
+        }
+        match event.kind {
+            KIND_CLONE if self.learnt.hook(event.hook) == "skb_clone" => {
+                self.bridge(event.caller, machine, tell);
+            }
+            KIND_DROP => {
+                self.symbol(event.caller, machine, tell);
+                if has(HAS_REASON) {
+                    self.drop_reason(event.verdict, machine, tell);
+                }
+            }
+            _ => {}
+        }
+        match &record.extra {
+            Extra::Names(names) => self.hook(names.decider, machine, tell),
+            Extra::Socket(socket) if socket.known & SOCKET_INODE != 0 && socket.inode != 0 => {
+                self.owner(socket.inode, machine, tell);
+            }
+            _ => {}
+        }
+        if let Some(stack) = &record.stack {
+            for &address in frames(stack, event) {
+                self.symbol(address, machine, tell);
+            }
+        }
+    }
+
+    fn note(&mut self, note: &Note, tell: &mut dyn FnMut(&Note)) {
+        self.learnt.take(note);
+        tell(note);
+    }
+
+    #[inline]
+    fn hook(&mut self, row: u16, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let known = self.learnt.hooks.get(usize::from(row));
+        if row == NO_ROW || matches!(known, Some(Some(_))) {
+            return;
+        }
+        let in_catalogue = HOOKS.get(usize::from(row));
+        let note = Note::Hook {
+            row,
+            name: in_catalogue.map_or("", |hook| hook.name).to_owned(),
+            function: machine.hook(row).to_owned(),
+            hidden: self.hidden.contains(&row),
+        };
+        self.note(&note, tell);
+    }
+
+    #[inline]
+    fn place(
+        &mut self,
+        netns: u32,
+        ifindex: u32,
+        machine: &dyn Names,
+        tell: &mut dyn FnMut(&Note),
+    ) {
+        let asked = (netns, ifindex, machine.generation());
+        let slot = (netns ^ ifindex.rotate_left(3)) as usize % PLACES;
+        let Some(place) = self.places.get_mut(slot) else {
+            return;
+        };
+        if place.replace(asked) == Some(asked) {
+            return;
+        }
+        let name = machine.netns(netns);
+        if self.learnt.netns.get(&netns).map(Option::as_deref) != Some(name) {
+            let name = name.map(str::to_owned);
+            self.note(&Note::Netns { inode: netns, name }, tell);
+        }
+        let text = machine.link(netns, ifindex);
+        let known = self.learnt.links.get(&(netns, ifindex));
+        if ifindex != 0 && known.map(Option::as_deref) != Some(text) {
+            let note = Note::Link {
+                netns,
+                ifindex,
+                text: text.map(<[u8]>::to_vec),
+            };
+            self.note(&note, tell);
+        }
+    }
+
+    fn bridge(&mut self, address: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let is = machine.is_bridge_code(address);
+        if self.learnt.bridge.get(&address) != Some(&is) {
+            self.note(&Note::BridgeCode { address, is }, tell);
+        }
+    }
+
+    fn symbol(&mut self, address: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        // What is known stays so; what is not may become known.
+        let known = self.learnt.symbols.get(&address);
+        if matches!(known, Some(Some(_))) {
+            return;
+        }
+        let place = machine.symbol(address).map(|symbol| Place {
+            function: symbol.function.to_owned(),
+            offset: symbol.offset,
+            module: symbol.module.map(str::to_owned),
+        });
+        if known != Some(&place) {
+            self.note(&Note::Symbol { address, place }, tell);
+        }
+    }
+
+    fn owner(&mut self, inode: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let process = machine.socket_owner(inode).map(|process| Process {
+            pid: process.pid,
+            others: process.others,
+            comm: process.comm,
+        });
+        if self.learnt.owners.get(&inode) != Some(&process) {
+            self.note(&Note::Owner { inode, process }, tell);
+        }
+    }
+
+    fn drop_reason(&mut self, number: u32, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        if self.learnt.reasons.contains_key(&number) {
+            return;
+        }
+        let note = Note::DropReason {
+            number,
+            name: machine.drop_reason(number).map(str::to_owned),
+            subsystem: machine.drop_subsystem(number).map(str::to_owned),
+        };
+        self.note(&note, tell);
+    }
+
+    #[inline]
+    fn zone(&mut self, time_ns: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let time = i128::from(time_ns);
+        if self.quarter.contains(&time) {
+            return;
+        }
+        let offset = i128::from(self.unix_offset_ns);
+        let length = i128::from(QUARTER) * SECOND;
+        let start = (time + offset).div_euclid(length) * length;
+        self.quarter = start - offset..start - offset + length;
+        // Sums of 64-bit nanoseconds are far below 64 bits of seconds.
+        let unix = (start / SECOND) as i64;
+        let seconds = machine.utc_offset(unix);
+        if self.learnt.zones.get(&unix) != Some(&seconds) {
+            self.note(&Note::Zone { unix, seconds }, tell);
+        }
+    }
+}

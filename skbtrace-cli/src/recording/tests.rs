@@ -1,0 +1,289 @@
+//! Recordings of made-up runs.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use proptest::prelude::*;
+use skbtrace_common::{
+    Plain as _,
+    hooks::HOOKS,
+    record::{HAS_STACK, KIND_HOP, KIND_NEIGHBOUR, RawEvent},
+};
+
+use super::*;
+use crate::{
+    decode::testing::{self, Machine},
+    gap::Gap,
+    record::Record,
+    render::{Format, TableOptions, TimeFormat},
+};
+
+/// What a run with these records prints, in all columns.
+fn text(records: &[Record], names: &dyn crate::decode::Names) -> String {
+    let mut table = Format::Table(TableOptions {
+        time: TimeFormat::WallClock { unix_offset_ns: 7 },
+        wide: true,
+        color: false,
+    })
+    .renderer();
+    let mut out = Vec::new();
+    for record in records {
+        let event = crate::decode::decode(record, names);
+        table.event(&event, names, &mut out);
+    }
+    String::from_utf8(out).expect("escaped")
+}
+
+fn start() -> Start {
+    Start {
+        version: "test".to_owned(),
+        unix_offset_ns: 7,
+        ..Start::default()
+    }
+    .with_layout(&Machine::new().layout)
+}
+
+fn record(path: &Path, records: &[Record], rotation: Option<Rotation>) -> Recording {
+    let machine = Machine::new();
+    let mut recording =
+        Recording::create(path, rotation, start(), HashSet::new()).expect("a new file");
+    for record in records {
+        recording.record(record, &machine);
+    }
+    recording
+}
+
+/// All items up to the end or the error.
+fn read(bytes: &[u8]) -> (Vec<Item>, Option<RecordingError>) {
+    let mut items = Vec::new();
+    let mut reader = match Reader::open(bytes) {
+        Ok(reader) => reader,
+        Err(error) => return (items, Some(error)),
+    };
+    loop {
+        match reader.next() {
+            Ok(Some(item)) => items.push(item),
+            Ok(None) => return (items, None),
+            Err(error) => return (items, Some(error)),
+        }
+    }
+}
+
+/// What the items print.
+fn printed(items: Vec<Item>) -> String {
+    let mut learnt = Learnt::new(start().layout());
+    let mut text_ = String::new();
+    for item in items {
+        match item {
+            Item::Note(note) => learnt.take(&note),
+            Item::Record(record) => text_ += &text(&[record], &learnt),
+        }
+    }
+    text_
+}
+
+/// A packet's way through a few functions, and a verdict and a drop.
+fn run() -> Vec<Record> {
+    let udp = testing::ipv4(17, 0, &testing::udp(40547, 9999));
+    let mut records = Vec::new();
+    for (nth, function) in ["ip_output", "br_handle_frame", "ip_rcv"]
+        .iter()
+        .enumerate()
+    {
+        let mut raw = testing::on(testing::packet(0x0800, &udp), 4_026_532_281, 3, b"eth0");
+        raw.time_ns = 1000 * (nth as u64 + 1);
+        raw.hook = testing::row(function);
+        raw.packet_id = 77;
+        records.push(testing::parse(raw.as_bytes()));
+    }
+    let raw = testing::on(testing::packet(0x0800, &udp), 4_026_531_840, 7, b"veth");
+    records.push(testing::verdict_over(raw, 2, 0, 1, b"nat", b"", 1));
+    records.push(testing::parse(
+        testing::clone_of(raw, 0xffff_8880_0000_0000, Machine::BRIDGE.start).as_bytes(),
+    ));
+    records
+}
+
+#[test]
+fn a_recording_tells_what_was_recorded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let mut recording = record(&path, &run(), None);
+    let gap = Gap {
+        since_ns: 1,
+        until_ns: 2,
+        lost: vec![(1, 3)],
+    };
+    recording.lost(&gap);
+    assert_eq!(recording.recorded(), 5);
+    let finish = Finish {
+        recorded: 5,
+        ..Finish::default()
+    };
+    recording.finish(finish.clone()).expect("written");
+    let (items, error) = read(&fs::read(&path).expect("a file"));
+    assert!(error.is_none(), "{error:?}");
+    let notes: Vec<_> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Note(note) => Some(note),
+            Item::Record(_) => None,
+        })
+        .collect();
+    assert!(notes.contains(&&Note::Lost(gap)));
+    assert_eq!(notes.last(), Some(&&Note::Finish(finish)));
+    let text_ = printed(items);
+    assert_eq!(text_, text(&run(), &Machine::new()));
+    assert!(
+        text_.contains("deliver_clone") && text_.contains("pod\\x20a"),
+        "{text_}"
+    );
+}
+
+#[test]
+fn a_killed_run_leaves_what_was_flushed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let mut recording = record(&path, &run(), None);
+    recording.flush();
+    let machine = Machine::new();
+    recording.record(&run()[0], &machine);
+    // Not dropped in order: killed.
+    let bytes = fs::read(&path).expect("a file");
+    let (items, error) = read(&bytes);
+    assert!(error.is_none());
+    assert_eq!(printed(items), text(&run(), &machine));
+}
+
+#[test]
+fn a_cut_file_names_the_place_and_keeps_what_came_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let mut recording = record(&path, &run(), None);
+    recording.flush();
+    let whole = fs::metadata(&path).expect("a file").len();
+    recording.record(&run()[0], &Machine::new());
+    recording.finish(Finish::default()).expect("written");
+    let bytes = fs::read(&path).expect("a file");
+    for cut in whole as usize + 1..bytes.len() {
+        let (items, error) = read(&bytes[..cut]);
+        assert!(
+            matches!(error, Some(RecordingError::CutOff { offset }) if offset == whole),
+            "{cut}: {error:?}"
+        );
+        assert_eq!(printed(items), text(&run(), &Machine::new()));
+    }
+    for cut in 0..16 {
+        let (_, error) = read(&bytes[..cut]);
+        assert!(matches!(error, Some(RecordingError::NotARecording)));
+    }
+}
+
+#[test]
+fn other_versions_are_named() {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0]);
+    let (_, error) = read(&bytes);
+    let error = error.expect("not version 1").to_string();
+    assert!(error.contains("version 9"), "{error}");
+}
+
+#[test]
+fn each_file_of_a_run_stands_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let rotation = Rotation {
+        size: 1,
+        keep: Some(2),
+    };
+    let mut recording = record(&path, &run(), Some(rotation));
+    recording.flush();
+    for record in &run()[..2] {
+        recording.record(record, &Machine::new());
+    }
+    recording.flush();
+    recording.record(&run()[4], &Machine::new());
+    recording.finish(Finish::default()).expect("written");
+    assert!(!path.exists(), "the oldest is not kept");
+    let part = |number: u32| {
+        let bytes = fs::read(directory.path().join(format!("run.{number}"))).expect("a part");
+        let (items, error) = read(&bytes);
+        assert!(error.is_none());
+        printed(items)
+    };
+    assert_eq!(part(1), text(&run()[..2], &Machine::new()));
+    assert_eq!(part(2), text(&run()[4..], &Machine::new()));
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_not_the_run() {
+    let mut recording = record(Path::new("/dev/null"), &run(), None);
+    recording.flush();
+    let full = Recording::create(Path::new("/dev/full"), None, start(), HashSet::new());
+    assert!(full.is_err(), "nothing can be written there");
+    recording.finish(Finish::default()).expect("written");
+}
+
+#[test]
+fn names_of_rows_are_one_each() {
+    let names: HashSet<_> = HOOKS.iter().map(|hook| hook.name).collect();
+    assert_eq!(names.len(), HOOKS.len(), "a row is found again by its name");
+}
+
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    let bytes = proptest::collection::vec(any::<u8>(), 700);
+    let one = (bytes, KIND_HOP..=KIND_NEIGHBOUR, 0..300_u16, 0..4_u64).prop_map(
+        |(mut bytes, kind, hook, id)| {
+            bytes[std::mem::offset_of!(RawEvent, kind)] = kind;
+            let mut put =
+                |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+            put(std::mem::offset_of!(RawEvent, hook), &hook.to_ne_bytes());
+            put(std::mem::offset_of!(RawEvent, packet_id), &id.to_ne_bytes());
+            let mut record = Record::parse(&bytes).expect("long enough");
+            if record.event.flags & HAS_STACK == 0 {
+                record.stack = None;
+            }
+            record
+        },
+    );
+    proptest::collection::vec(one, 0..12)
+}
+
+proptest! {
+    /// Whatever is in the records, what is printed of the recording is what is printed of them:
+    /// all that a renderer asks for was learnt, and the bytes that are left out say nothing.
+    #[test]
+    fn any_records_are_told_again(records in records()) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("run");
+        let recording = record(&path, &records, None);
+        prop_assert_eq!(text(&records, recording.names()), text(&records, &Machine::new()));
+        recording.finish(Finish::default()).expect("written");
+        let (items, error) = read(&fs::read(&path).expect("a file"));
+        prop_assert!(error.is_none());
+        prop_assert_eq!(printed(items), text(&records, &Machine::new()));
+    }
+
+    #[test]
+    fn any_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut file = frame::preamble();
+        file.extend_from_slice(&bytes);
+        let (items, error) = read(&file);
+        prop_assert!(items.is_empty() && error.is_some());
+    }
+
+    /// Content that a frame's checksum vouches for, and that no skbtrace wrote.
+    #[test]
+    fn any_content_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut file = frame::preamble();
+        let start = postcard::to_allocvec(&Note::Start(start())).expect("plain data");
+        let mut content = vec![writer::NOTE];
+        content.extend_from_slice(&(start.len() as u32).to_le_bytes());
+        content.extend_from_slice(&start);
+        content.extend_from_slice(&bytes);
+        let mut encoder = frame::Encoder::new().expect("memory");
+        file.extend_from_slice(encoder.frame(&content).expect("short"));
+        let (items, error) = read(&file);
+        prop_assert!(error.is_some() || items.len() <= bytes.len());
+        printed(items);
+    }
+}

@@ -1,0 +1,256 @@
+//! Writing a recording.
+//!
+//! **Invariant:** a failure to write never ends the run: the recording ends there, with whole
+//! frames, and says so when it is finished.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{
+    Finish, Learnt, Start,
+    delta::{Previous, SLOTS},
+    frame::{Encoder, append, preamble},
+    learn::Learner,
+    note::Note,
+};
+use crate::{decode::Names, gap::Gap, record::Record, tell};
+
+/// A frame is written when it has so much content, bytes: enough to compress well, little enough
+/// to lose.
+const FRAME: usize = 1 << 18;
+/// Stands where a record has its slot.
+pub(super) const NOTE: u8 = 255;
+
+const _: () = assert!(SLOTS < NOTE);
+
+/// When a further file is begun, and how many are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// How long a file may become, bytes.
+    pub size: u64,
+    /// How many files are kept; `None` for all.
+    pub keep: Option<u32>,
+}
+
+/// A recording that is being written.
+pub struct Recording {
+    path: PathBuf,
+    rotation: Option<Rotation>,
+    start: Start,
+    learner: Learner,
+    previous: Previous,
+    /// Of the frame that is being filled.
+    content: Vec<u8>,
+    encoder: Encoder,
+    /// `None` once writing failed.
+    file: Option<File>,
+    /// Length of the file, bytes.
+    length: u64,
+    recorded: u64,
+    failure: Option<anyhow::Error>,
+}
+
+impl Recording {
+    /// Begins a file. What it held before is lost.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create(
+        path: &Path,
+        rotation: Option<Rotation>,
+        start: Start,
+        hidden: HashSet<u16>,
+    ) -> Result<Self> {
+        let file = open(path)?;
+        let learnt = Learnt::new(start.layout());
+        let mut recording = Self {
+            path: path.to_owned(),
+            rotation,
+            learner: Learner::new(learnt, hidden, start.unix_offset_ns),
+            start,
+            previous: Previous::new(),
+            content: Vec::with_capacity(FRAME + 4096),
+            encoder: Encoder::new().context("cannot start the compressor")?,
+            file: Some(file),
+            length: 0,
+            recorded: 0,
+            failure: None,
+        };
+        match recording.begin() {
+            Ok(()) => Ok(recording),
+            Err(error) => Err(recording.failed(error)),
+        }
+    }
+
+    /// The answers that this run's events must be decoded with.
+    #[must_use]
+    pub fn names(&self) -> &Learnt {
+        self.learner.learnt()
+    }
+
+    /// Events recorded so far.
+    #[must_use]
+    pub fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    /// Adds an event, which must not be older than the one before, and what the machine knows of
+    /// it.
+    #[inline]
+    pub fn record(&mut self, record: &Record, machine: &dyn Names) {
+        let Self {
+            learner, content, ..
+        } = self;
+        // Learnt even if it can no longer be written: it is what the event is decoded with.
+        learner.learn(record, machine, &mut |note| push_note(note, content));
+        if self.file.is_none() {
+            self.content.clear();
+            return;
+        }
+        self.previous.push(record, &mut self.content);
+        self.recorded += 1;
+        if self.content.len() >= FRAME {
+            self.flush();
+        }
+    }
+
+    /// Adds a gap.
+    pub fn lost(&mut self, gap: &Gap) {
+        if self.file.is_none() {
+            return;
+        }
+        push_note(&Note::Lost(gap.clone()), &mut self.content);
+    }
+
+    /// Writes what has been added: nothing of it is lost if the run is killed now.
+    pub fn flush(&mut self) {
+        if self.content.is_empty() {
+            return;
+        }
+        let result = self.write();
+        self.content.clear();
+        self.previous.clear();
+        if let Err(error) = result {
+            self.fail(error);
+            return;
+        }
+        if self
+            .rotation
+            .is_some_and(|rotation| self.length >= rotation.size)
+        {
+            self.rotate();
+        }
+    }
+
+    /// Ends the recording with the run's account.
+    ///
+    /// # Errors
+    /// Some of it could not be written.
+    pub fn finish(mut self, finish: Finish) -> Result<()> {
+        push_note(&Note::Finish(finish), &mut self.content);
+        // A file that begins with the end would be one too many.
+        self.rotation = None;
+        self.flush();
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            let frame = self.encoder.frame(&self.content)?;
+            append(file, self.length, frame)?;
+            self.length += frame.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes what a file begins with, and what is known already.
+    fn begin(&mut self) -> io::Result<()> {
+        let preamble = preamble();
+        if let Some(file) = &mut self.file {
+            append(file, 0, &preamble)?;
+            self.length = preamble.len() as u64;
+        }
+        push_note(&Note::Start(self.start.clone()), &mut self.content);
+        for note in self.learner.learnt().notes() {
+            push_note(&note, &mut self.content);
+        }
+        let result = self.write();
+        self.content.clear();
+        result
+    }
+
+    fn rotate(&mut self) {
+        self.start.part += 1;
+        match open(&self.part(self.start.part)) {
+            Ok(file) => {
+                self.file = Some(file);
+                if let Err(error) = self.begin() {
+                    self.fail(error);
+                }
+            }
+            Err(error) => self.end_here(error),
+        }
+        let keep = self.rotation.and_then(|rotation| rotation.keep);
+        if let Some(old) = keep.and_then(|keep| self.start.part.checked_sub(keep)) {
+            // Should it not go, there is one file more than asked for.
+            let _ = fs::remove_file(self.part(old));
+        }
+    }
+
+    /// The name of a file of the run: `FILE`, `FILE.1`, `FILE.2`, …
+    fn part(&self, part: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        if part > 0 {
+            name.push(format!(".{part}"));
+        }
+        name.into()
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        let error = self.failed(error);
+        self.end_here(error);
+    }
+
+    fn failed(&self, error: io::Error) -> anyhow::Error {
+        let name = self.part(self.start.part);
+        anyhow!(error).context(format!(
+            "cannot write to {}: make room, or choose another --write",
+            name.display()
+        ))
+    }
+
+    fn end_here(&mut self, error: anyhow::Error) {
+        tell!(
+            "skbtrace: the recording ends after {} events: {error:#}",
+            self.recorded
+        );
+        self.file = None;
+        self.failure = Some(error);
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| {
+        format!(
+            "--write {}: give a file in a directory that can be written",
+            path.display()
+        )
+    })
+}
+
+fn push_note(note: &Note, content: &mut Vec<u8>) {
+    // Into memory, of plain data: nothing can fail.
+    let bytes = postcard::to_allocvec(note).unwrap_or_default();
+    content.push(NOTE);
+    content.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    content.extend_from_slice(&bytes);
+}
