@@ -21,6 +21,7 @@ pub mod record;
 pub mod recording;
 pub mod render;
 pub mod replay;
+pub mod row_set;
 pub mod session;
 pub mod settings;
 pub mod stats;

@@ -3,7 +3,7 @@
 //! The half of a run that needs neither root nor a kernel: a live run and the replay of a recorded
 //! one hand their records, in order of time, to the same printer, and so print the same.
 
-use std::{collections::HashSet, io};
+use std::io;
 
 use anyhow::{Context as _, Result};
 
@@ -14,6 +14,7 @@ use crate::{
     output::Output,
     record::Record,
     render::{Format, Renderer},
+    row_set::RowSet,
     tell,
     waits::Waits,
 };
@@ -28,7 +29,7 @@ pub struct Printing {
     /// Whether packets' coming out of queues is among the events.
     pub waits: bool,
     /// Rows whose events are for formats that tell whole journeys, and not for others.
-    pub hidden: HashSet<u16>,
+    pub hidden: RowSet,
     /// Stop after so many events.
     pub count: Option<u64>,
 }
@@ -51,7 +52,7 @@ pub struct Printer {
     /// Likewise.
     waits: Option<Waits>,
     tells_journeys: bool,
-    hidden: HashSet<u16>,
+    hidden: RowSet,
     output: Output,
     /// Lines not yet written.
     text: Vec<u8>,
@@ -116,10 +117,7 @@ impl Printer {
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
     #[inline]
     pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
-        if !self.hidden.is_empty()
-            && !self.tells_journeys
-            && self.hidden.contains(&record.event.hook)
-        {
+        if !self.tells_journeys && self.hidden.contains(record.event.hook) {
             return Ok(Flow::On);
         }
         self.printed += 1;

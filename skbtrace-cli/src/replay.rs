@@ -4,7 +4,6 @@
 //! byte for byte; and neither root nor the machine is asked for anything.
 
 use std::{
-    collections::HashSet,
     fs::File,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
@@ -29,6 +28,7 @@ use crate::{
     printer::{Flow, Printer, Printing},
     record::Record,
     recording::{Finish, Item, Learnt, Note, Reader},
+    row_set::RowSet,
     session::Ending,
     settings::{Look, SettingsError, filter},
     tell,
@@ -143,14 +143,14 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         ),
         header: settings.header,
         waits: true,
-        hidden: HashSet::new(),
+        hidden: RowSet::default(),
         count: settings.count,
     };
     let mut replay = Replay {
         settings,
         names: Learnt::new(start.layout()),
         rows: Rows::default(),
-        unwanted: HashSet::new(),
+        unwanted: RowSet::default(),
         matcher: Matcher::new(settings.filter, settings.netns.clone(), settings.follow),
         printer: Printer::new(printing, output),
         // `--duration` counts from the start of the run.
@@ -204,7 +204,7 @@ struct Replay<'a> {
     names: Learnt,
     rows: Rows,
     /// Rows that are not among those asked for.
-    unwanted: HashSet<u16>,
+    unwanted: RowSet,
     matcher: Matcher,
     printer: Printer,
     until_ns: Option<u64>,
@@ -242,7 +242,7 @@ impl Replay<'_> {
         let late = self
             .until_ns
             .is_some_and(|until| record.event.time_ns > until);
-        if late || self.unwanted.contains(&record.event.hook) {
+        if late || self.unwanted.contains(record.event.hook) {
             return Ok(Flow::On);
         }
         if !self.matcher.accepts_all() {

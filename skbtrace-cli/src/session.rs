@@ -10,7 +10,6 @@ mod machine;
 mod names;
 
 use std::{
-    collections::HashSet,
     env,
     fs::{self, File},
     sync::{Arc, atomic::AtomicBool},
@@ -34,6 +33,7 @@ use crate::{
     output::Output,
     printer::{Flow, Printer, Printing},
     recording::{Finish, Recording, Start},
+    row_set::RowSet,
     settings::Settings,
     stats::Account,
     tell,
@@ -299,7 +299,7 @@ fn start(engine: &Engine, unix_offset_ns: i64) -> Start {
 }
 
 /// The rows that tell nothing but a packet's end, where nobody chose them.
-fn hidden(engine: &Engine, settings: &Settings) -> HashSet<u16> {
+fn hidden(engine: &Engine, settings: &Settings) -> RowSet {
     let hooks = engine.hooks.iter();
     let ends = hooks.filter(|hooked| hooked.hook.kind == Kind::Free);
     ends.filter(|hooked| !settings.wants(hooked.hook))

@@ -325,7 +325,7 @@ impl Outcome {
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         match words.as_slice() {
             ["attached", _, "of", _, ..] => self.attached = number(1).zip(number(3)),
-            [_, "event" | "events", "printed", _, "lost", ..] => {
+            [_, "event" | "events", "printed" | "recorded", _, "lost", ..] => {
                 self.printed = number(0);
                 self.lost = number(3);
             }

@@ -3,8 +3,6 @@
 //! **Invariant:** whatever decoding or rendering asks [`Names`] about a record was asked here
 //! before, so that it finds the same answer in [`Learnt`], in the run and in its replay.
 
-use std::collections::HashSet;
-
 use skbtrace_common::{
     hooks::HOOKS,
     record::{HAS_DEV, HAS_NETNS, HAS_REASON, KIND_CLONE, KIND_DROP, NO_ROW, SOCKET_INODE},
@@ -18,6 +16,7 @@ use crate::{
     decode::{Names, frames},
     record::{Extra, Record},
     render::QUARTER,
+    row_set::RowSet,
 };
 
 /// How many places are remembered as asked for.
@@ -28,7 +27,7 @@ const SECOND: i128 = 1_000_000_000;
 pub struct Learner {
     learnt: Learnt,
     /// Rows whose events only journeys show.
-    hidden: HashSet<u16>,
+    hidden: RowSet,
     /// Interfaces, and the machine's generation of which their answers are: netns, index,
     /// generation.
     places: [Option<(u32, u32, u64)>; PLACES],
@@ -40,7 +39,7 @@ pub struct Learner {
 
 impl Learner {
     /// Nothing has been.
-    pub fn new(learnt: Learnt, hidden: HashSet<u16>, unix_offset_ns: i64) -> Self {
+    pub fn new(learnt: Learnt, hidden: RowSet, unix_offset_ns: i64) -> Self {
         Self {
             learnt,
             hidden,
@@ -107,7 +106,7 @@ impl Learner {
             row,
             name: in_catalogue.map_or("", |hook| hook.name).to_owned(),
             function: machine.hook(row).to_owned(),
-            hidden: self.hidden.contains(&row),
+            hidden: self.hidden.contains(row),
         };
         self.note(&note, tell);
     }

@@ -15,6 +15,7 @@ use crate::{
     gap::Gap,
     record::Record,
     render::{Format, TableOptions, TimeFormat},
+    row_set::RowSet,
 };
 
 /// What a run with these records prints, in all columns.
@@ -45,7 +46,7 @@ fn start() -> Start {
 fn record(path: &Path, records: &[Record], rotation: Option<Rotation>) -> Recording {
     let machine = Machine::new();
     let mut recording =
-        Recording::create(path, rotation, start(), HashSet::new()).expect("a new file");
+        Recording::create(path, rotation, start(), RowSet::default()).expect("a new file");
     for record in records {
         recording.record(record, &machine);
     }
@@ -218,7 +219,7 @@ fn each_file_of_a_run_stands_alone() {
 fn a_full_disk_ends_the_recording_and_not_the_run() {
     let mut recording = record(Path::new("/dev/null"), &run(), None);
     recording.flush();
-    let full = Recording::create(Path::new("/dev/full"), None, start(), HashSet::new());
+    let full = Recording::create(Path::new("/dev/full"), None, start(), RowSet::default());
     assert!(full.is_err(), "nothing can be written there");
     recording.finish(Finish::default()).expect("written");
 }

@@ -4,7 +4,6 @@
 //! frames, and says so when it is finished.
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -19,7 +18,7 @@ use super::{
     learn::Learner,
     note::Note,
 };
-use crate::{decode::Names, gap::Gap, record::Record, tell};
+use crate::{decode::Names, gap::Gap, record::Record, row_set::RowSet, tell};
 
 /// A frame is written when it has so much content, bytes: enough to compress well, little enough
 /// to lose.
@@ -65,7 +64,7 @@ impl Recording {
         path: &Path,
         rotation: Option<Rotation>,
         start: Start,
-        hidden: HashSet<u16>,
+        hidden: RowSet,
     ) -> Result<Self> {
         let file = open(path)?;
         let learnt = Learnt::new(start.layout());

@@ -90,6 +90,12 @@ impl Cost {
         per_hit(&self.live, &self.base, self.count.hits)
     }
 
+    /// Instructions an event from the buffer to the output, system calls and all: live, less what
+    /// the hooks alone cost.
+    pub fn user_space_per_event(&self) -> f64 {
+        per_hit(&self.live, &self.alone, self.count.events)
+    }
+
     /// How many hits a packet makes, and of which kind.
     pub fn remark(&self) -> String {
         let by: Vec<String> = self

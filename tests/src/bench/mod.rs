@@ -86,6 +86,7 @@ pub fn run(options: &Options) -> Result<bool> {
 
     let mut tasks = costs(&load, &page.kernel, options.rejected);
     if !options.rejected {
+        tasks.extend(user_space(&load));
         tasks.extend(others(&load, &elsewhere));
     }
     for (title, measure) in tasks {
@@ -230,6 +231,34 @@ fn remark(backend: Backend, cost: &Cost) -> String {
     }
     remark.push_str(&cost.remark());
     remark
+}
+
+/// What an event costs in user space, by what is made of it.
+fn user_space<'a>(load: &'a Load) -> Vec<Task<'a>> {
+    let kinds: [(&str, &[&str], f64); 2] = [
+        ("printed as a table", &[], 1200.0),
+        ("recorded", &["-w", "/dev/shm/skbtrace-bench"], 400.0),
+    ];
+    let task = |(kind, kind_options, limit): (&str, &'static [&str], f64)| -> Task<'a> {
+        let title = format!("an event in user space, live: {kind}");
+        let what = title.clone();
+        let measure = move || {
+            let options = options(Backend::Fentry, &matching());
+            let options = together(&[options, words(kind_options)]);
+            let cost = Cost::measure(load, &options, true, true)?;
+            let figure = Figure::new(&what, Unit::Instructions, cost.user_space_per_event());
+            Ok(Found {
+                figures: vec![
+                    figure
+                        .limit(limit)
+                        .remark("from the buffer to a file on a tmpfs, system calls included"),
+                ],
+                raw: cost.raw(),
+            })
+        };
+        (title, Box::new(measure))
+    };
+    kinds.into_iter().map(task).collect()
 }
 
 /// Whole runs, and what must not grow.
