@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use skbtrace_common::{hooks::Binding, record::NO_ROW};
 
-use crate::kernel::binding;
+use crate::kernel::{binding, is_session_return, session_cookie};
 
 /// A program's context.
 #[derive(Clone, Copy)]
@@ -117,8 +117,27 @@ impl Call {
         unsafe { value.assume_init() }
     }
 
+    /// Whether it is the function's return that the program was run for, and not its entry.
+    #[inline(always)]
+    pub fn is_return(self) -> bool {
+        let binding = binding();
+        if binding.is_session() {
+            is_session_return(self.0)
+        } else {
+            binding.is_at_return()
+        }
+    }
+
+    /// What a session keeps for the call from its entry to its return.
+    #[inline(always)]
+    pub fn cookie(self) -> *mut u64 {
+        session_cookie(self.0)
+    }
+
     /// Stack pointer, where the context is registers: at the entry the address of the return
-    /// address, at the return the same plus eight.
+    /// address, at a kretprobe's return the same plus eight. At other returns it is what the
+    /// kernel has there, at the same distance for all (since 6.14 below: `return_to_handler`,
+    /// arch/x86/kernel/ftrace_64.S).
     #[inline(always)]
     pub fn stack(self) -> u64 {
         register!(self, rsp)

@@ -42,12 +42,15 @@ const FRAME: u64 = 128;
 struct Note {
     /// When it returned.
     time: u64,
-    /// Where on the stack its return address was.
+    /// Where on the stack its return address was; or the stack pointer at the return, where that
+    /// is all that is known.
     place: u64,
     /// What it returned.
     verdict: u32,
     /// Its row.
-    row: u32,
+    row: u16,
+    /// Whether `place` is the stack pointer.
+    is_pointer: u16,
 }
 
 // SAFETY: repr(C), integers, no padding.
@@ -69,9 +72,17 @@ pub fn note(call: Call) {
         // SAFETY: a helper without arguments.
         let time = unsafe { bpf_ktime_get_ns() };
         set!(note, time, time);
-        set!(note, place, return_address(call));
+        // Of kretprobe.multi it is not known how far the stack pointer is from the place.
+        let is_pointer = binding().has_cookie();
+        let place = if is_pointer {
+            call.stack()
+        } else {
+            return_address(call)
+        };
+        set!(note, place, place);
         set!(note, verdict, verdict);
-        set!(note, row, u32::from(call.row()));
+        set!(note, row, call.row());
+        set!(note, is_pointer, u16::from(is_pointer));
     }
 }
 
@@ -88,7 +99,7 @@ pub fn entry_time() -> u64 {
 /// Row of the function that made `nf_hook_slow` return what it did; [`NO_ROW`] when it went on, or
 /// when nobody knows.
 #[inline(always)]
-pub fn of(returned: &Returned) -> u16 {
+pub fn of(call: Call, returned: &Returned) -> u16 {
     if binding().table_kind() != TableKind::Hook as u8 || returned.value as i32 > 0 {
         return NO_ROW;
     }
@@ -97,7 +108,16 @@ pub fn of(returned: &Returned) -> u16 {
     };
     // SAFETY: an element of a per-CPU map; programs on kprobes do not nest on one CPU.
     let note = unsafe { &*note };
-    let below = returned.place().wrapping_sub(note.place);
+    // The same distance for a session as for kretprobe.multi; a kretprobe may be at another one.
+    if note.is_pointer != 0 && !binding().is_session() {
+        return NO_ROW;
+    }
+    let place = if note.is_pointer != 0 {
+        call.stack()
+    } else {
+        returned.place()
+    };
+    let below = place.wrapping_sub(note.place);
     if below == 0 || below > FRAME || note.time < returned.entered() {
         return NO_ROW;
     }
@@ -110,5 +130,5 @@ pub fn of(returned: &Returned) -> u16 {
         // Taken over; since 6.7 with the error of a drop.
         _ => true,
     };
-    if explains { note.row as u16 } else { NO_ROW }
+    if explains { note.row } else { NO_ROW }
 }

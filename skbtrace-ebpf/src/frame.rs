@@ -2,7 +2,9 @@
 //!
 //! A call is known by where its return address lies on the stack. No two calls in progress share
 //! that address, whichever task, interrupt or nesting they belong to; keyed by process, calls
-//! would be mixed up whenever a softirq interrupts one.
+//! would be mixed up whenever a softirq interrupts one. Where one program runs at the entry and at
+//! the return (kprobe.session), the kernel keeps that address for it from the one to the other;
+//! elsewhere it is calculated from the stack pointer at the return.
 
 use aya_ebpf::{macros::map, maps::HashMap};
 use aya_log_ebpf::debug;
@@ -63,24 +65,26 @@ pub struct Returned {
     pub value: u64,
 }
 
-/// Remembers the call of a function that makes something of a packet.
+/// Remembers the call of a function that makes something of a packet; whether it could.
 #[inline(always)]
-pub fn enter(call: Call, skb: &Skb) {
-    let binding = binding();
-    // The return address is still the caller's: user space attaches the return hook first, and
-    // the kernel runs the newer of two kprobes on one function first.
+pub fn enter(call: Call, skb: &Skb) -> bool {
+    // The return address is still the caller's: a session replaces it after its program has run
+    // at the entry. Of two kprobes on one function the kernel runs the newer first, so user space
+    // attaches the return hook first.
     let caller = read::<u64>(call.stack()).unwrap_or(0);
-    remember(call, skb, |frame| {
-        set!(frame, caller, caller);
-        set!(frame, state, 0);
-        set!(frame, table, call.argument(binding.table()));
-    });
+    let Some(frame) = begin(skb) else {
+        return false;
+    };
+    set!(frame, caller, caller);
+    set!(frame, state, 0);
+    set!(frame, table, call.argument(binding().table()));
+    remember(call, frame)
 }
 
 /// Remembers the call of a function that decides over a packet or changes it, with the packet as
-/// it came in.
+/// it came in; whether it could.
 #[inline(always)]
-pub fn enter_with_packet(call: Call, skb: &Skb) {
+pub fn enter_with_packet(call: Call, skb: &Skb) -> bool {
     let binding = binding();
     let state = if binding.is_pktinfo() {
         let pktinfo = call.argument(binding.position());
@@ -88,36 +92,49 @@ pub fn enter_with_packet(call: Call, skb: &Skb) {
     } else {
         call.argument(binding.state())
     };
-    remember(call, skb, |frame| {
-        set!(frame, caller, decider::entry_time());
-        set!(frame, state, state);
-        set!(frame, table, call.argument(binding.table()));
-        // SAFETY: a field of the frame.
-        let event = unsafe { &raw mut (*frame).event };
-        describe(event, skb);
-    });
+    let Some(frame) = begin(skb) else {
+        return false;
+    };
+    set!(frame, caller, decider::entry_time());
+    set!(frame, state, state);
+    set!(frame, table, call.argument(binding.table()));
+    // SAFETY: a field of the frame.
+    let event = unsafe { &raw mut (*frame).event };
+    describe(event, skb);
+    remember(call, frame)
 }
 
+/// A frame with the packet in it. What is not filled in is left over and never read.
 #[inline(always)]
-fn remember(call: Call, skb: &Skb, fill: impl FnOnce(*mut Frame)) {
-    let Some(frame) = scratch::<Frame>() else {
-        return;
-    };
+fn begin(skb: &Skb) -> Option<*mut Frame> {
+    let frame = scratch::<Frame>()?;
     set!(frame, skb, skb.address);
     set!(frame, id, skb.identity.id);
     set!(frame, parent, skb.identity.parent);
-    fill(frame);
-    // SAFETY: an element of a per-CPU map; what is not filled in is left over and never read.
+    Some(frame)
+}
+
+/// Keeps a frame until the call returns.
+#[inline(always)]
+fn remember(call: Call, frame: *const Frame) -> bool {
+    let key = call.stack();
+    // SAFETY: an element of a per-CPU map, which `begin` found.
     let frame = unsafe { &*frame };
-    if FRAMES.insert(call.stack(), frame, 0).is_err() {
+    if FRAMES.insert(key, frame, 0).is_err() {
         emit::count_unpaired();
         if option(WANT_DEBUG) {
             debug!(&call, "too many calls in progress");
         }
+        return false;
     }
+    if binding().is_session() {
+        // SAFETY: eight bytes of this call.
+        unsafe { call.cookie().write_volatile(key) };
+    }
+    true
 }
 
-/// Where on the stack the return address of a call lay that returns.
+/// Where on the stack the return address of a call lay that returns, at a kretprobe.
 #[inline(always)]
 pub fn return_address(call: Call) -> u64 {
     call.stack() - size_of::<u64>() as u64
@@ -126,7 +143,12 @@ pub fn return_address(call: Call) -> u64 {
 /// The call that returns, when it was remembered.
 #[inline(always)]
 pub fn leave(call: Call) -> Option<Returned> {
-    let key = return_address(call);
+    let key = if binding().is_session() {
+        // SAFETY: eight bytes of this call, written at its entry.
+        unsafe { call.cookie().read_volatile() }
+    } else {
+        return_address(call)
+    };
     Some(Returned {
         frame: FRAMES.get_ptr(key)?,
         key,

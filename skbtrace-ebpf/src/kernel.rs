@@ -95,6 +95,33 @@ pub fn cast(address: u64) -> *const u8 {
     unsafe { function(address, type_id) }
 }
 
+/// Whether a program that runs at a function's entry and return is at the return
+/// (`bpf_session_is_return`, 6.10). The context is an argument since 7.0; before, there is none.
+#[inline(always)]
+pub fn is_session_return(context: *mut c_void) -> bool {
+    /// Not a helper of this number either.
+    const SESSION_IS_RETURN: usize = 0x7e_0002;
+    // SAFETY: as in `cast`.
+    let function: unsafe extern "C" fn(*mut c_void) -> u64 =
+        unsafe { core::mem::transmute(SESSION_IS_RETURN) };
+    // SAFETY: takes the context.
+    let returned = unsafe { function(context) };
+    // A `bool`, of which only the lowest byte is defined.
+    returned & 1 != 0
+}
+
+/// Eight bytes that are the same at a call's entry and return (`bpf_session_cookie`, likewise).
+#[inline(always)]
+pub fn session_cookie(context: *mut c_void) -> *mut u64 {
+    /// Not a helper of this number either.
+    const SESSION_COOKIE: usize = 0x7e_0003;
+    // SAFETY: as in `cast`.
+    let function: unsafe extern "C" fn(*mut c_void) -> *mut u64 =
+        unsafe { core::mem::transmute(SESSION_COOKIE) };
+    // SAFETY: takes the context.
+    unsafe { function(context) }
+}
+
 /// A value of plain type `T`, of eight bytes at most, at a kernel address.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> Option<T> {

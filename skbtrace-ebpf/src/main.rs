@@ -4,7 +4,8 @@
 //! A program learns which function it sits on from a constant that user space writes into it
 //! before loading ([`kernel::binding`]), and how this run goes from others ([`kernel::CONFIG`]).
 //! The verifier knows them all and removes what is not needed, so one image serves kprobes,
-//! kprobe.multi, fentry and tracepoints, with and without plain loads of kernel memory.
+//! kprobe.multi, fentry and tracepoints, entries and returns, with and without plain loads of kernel
+//! memory.
 //!
 //! **Invariant:** an ordinary packet (an IP header without options, no VLAN tag in the frame) that
 //! the filter rejects is read twice at most, once its `sk_buff` and once its headers, and calls no
@@ -32,15 +33,34 @@ mod sock;
 mod tunnel;
 mod verdict;
 
-use aya_ebpf::{
-    EbpfContext as _,
-    macros::{kprobe, kretprobe},
-    programs::{ProbeContext, RetProbeContext},
-};
+use core::ffi::c_void;
+
+use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
 use skbtrace_common::config::PACKET;
 
 use crate::{call::Call, kernel::binding, skb::Skb};
+
+/// A program for a function's entry, its return, or both, as its [`skbtrace_common::hooks::Binding`]
+/// says. aya's macro would not do: what its programs return is not passed on.
+macro_rules! at_both_ends {
+    ($(#[$about:meta])* $name:ident, $enter:ident, |$call:ident, $returned:ident| $report:expr) => {
+        $(#[$about])*
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = "kprobe")]
+        pub extern "C" fn $name(context: *mut c_void) -> u32 {
+            let $call = Call::new(context);
+            if !$call.is_return() {
+                return $enter($call);
+            }
+            if let Some($returned) = frame::leave($call) {
+                $report;
+                $returned.forget();
+            }
+            0
+        }
+    };
+}
 
 /// A packet at a function's entry.
 #[kprobe]
@@ -144,53 +164,19 @@ pub fn merged(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// The entry of a function that copies a packet.
-#[kprobe]
-pub fn copy_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    let mut skb = Skb::new();
-    let wanted = if binding().is_silent() {
-        is_followed(call, &mut skb)
-    } else {
-        matches(call, &mut skb)
-    };
-    if wanted {
-        frame::enter(call, &skb);
-    }
-    0
+at_both_ends! {
+    /// A function that copies a packet: at its return the copy is known.
+    copy, enter, |call, returned| lineage::copied(call, &returned, returned.value)
 }
 
-/// Its return: the copy is known.
-#[kretprobe]
-pub fn copy_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        lineage::copied(call, &returned, returned.value);
-        returned.forget();
-    }
-    0
+at_both_ends! {
+    /// A function that makes another packet a copy of this one.
+    morph, enter, |call, returned| lineage::copied(call, &returned, returned.table())
 }
 
-/// The return of a function that makes another packet a copy of this one.
-#[kretprobe]
-pub fn morph_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        lineage::copied(call, &returned, returned.table());
-        returned.forget();
-    }
-    0
-}
-
-/// The return of a function that cuts a packet up.
-#[kretprobe]
-pub fn segments_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        lineage::segmented(call, &returned);
-        returned.forget();
-    }
-    0
+at_both_ends! {
+    /// A function that cuts a packet up.
+    segments, enter, |call, returned| lineage::segmented(call, &returned)
 }
 
 /// The return of a function that copied a packet, where the return still has the arguments
@@ -216,55 +202,52 @@ pub fn segmented(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// The entry of a function that decides over a packet or changes it.
-#[kprobe]
-pub fn table_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    let mut skb = Skb::new();
-    if matches(call, &mut skb) {
-        frame::enter_with_packet(call, &skb);
-    }
-    0
+at_both_ends! {
+    /// A walk through a netfilter table: at its return the verdict is known.
+    table, enter_with_packet, |call, returned| verdict::emit(call, &returned)
 }
 
-/// The return of a walk through a netfilter table: the verdict is known.
-#[kretprobe]
-pub fn table_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        verdict::emit(call, &returned);
-        returned.forget();
-    }
-    0
+at_both_ends! {
+    /// Connection tracking.
+    conntrack, enter_with_packet, |call, returned| conntrack::emit_entry(call, &returned)
+}
+
+at_both_ends! {
+    /// Address translation.
+    nat, enter_with_packet, |call, returned| conntrack::emit_translation(call, &returned)
 }
 
 /// The return of one of a netfilter hook's functions.
-#[kretprobe]
-pub fn hook_function_exit(ctx: RetProbeContext) -> u32 {
+#[kprobe]
+pub fn hook_function(ctx: ProbeContext) -> u32 {
     decider::note(Call::new(ctx.as_ptr()));
     0
 }
 
-/// The return of connection tracking.
-#[kretprobe]
-pub fn conntrack_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        conntrack::emit_entry(call, &returned);
-        returned.forget();
-    }
-    0
+/// The entry of a function that makes something of a packet.
+#[inline(always)]
+fn enter(call: Call) -> u32 {
+    let mut skb = Skb::new();
+    let wanted = if binding().is_silent() {
+        is_followed(call, &mut skb)
+    } else {
+        matches(call, &mut skb)
+    };
+    entered(wanted && frame::enter(call, &skb))
 }
 
-/// The return of address translation.
-#[kretprobe]
-pub fn nat_exit(ctx: RetProbeContext) -> u32 {
-    let call = Call::new(ctx.as_ptr());
-    if let Some(returned) = frame::leave(call) {
-        conntrack::emit_translation(call, &returned);
-        returned.forget();
-    }
-    0
+/// The entry of a function that decides over a packet or changes it.
+#[inline(always)]
+fn enter_with_packet(call: Call) -> u32 {
+    let mut skb = Skb::new();
+    let wanted = matches(call, &mut skb);
+    entered(wanted && frame::enter_with_packet(call, &skb))
+}
+
+/// What a program returns at an entry: of a session, whether to leave the return alone.
+#[inline(always)]
+fn entered(is_remembered: bool) -> u32 {
+    u32::from(binding().is_session() && !is_remembered)
 }
 
 /// Finds the packet the function was called with; whether the run is about it: it is followed, or

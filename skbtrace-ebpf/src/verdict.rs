@@ -39,7 +39,7 @@ pub fn emit(call: Call, returned: &Returned) {
         let (pf, hooknum) = state(event, returned.state());
         set!(record, pf, pf);
         set!(record, hooknum, hooknum);
-        set!(record, decider, decider::of(returned));
+        set!(record, decider, decider::of(call, returned));
         names(record, returned.table());
     });
 }

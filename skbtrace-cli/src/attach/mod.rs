@@ -26,10 +26,11 @@ use self::{
     fentry::Trampolines,
     kprobe::{AttachError, Kprobes, NoKprobes},
     link::Link,
-    multi::{Resolver, TELLS_ADDRESS, Target},
+    multi::{Resolver, Shared, TELLS_ADDRESS, Target},
     object::Loaded,
     progress::Progress,
     rows::Rows,
+    sys::Ends,
 };
 use crate::kernel::layout::Types;
 
@@ -46,6 +47,10 @@ pub enum Backend {
     Fexit,
     /// A kprobe at the entry and one at the return.
     KprobePair,
+    /// One program on the entries and returns of many functions.
+    KprobeSession,
+    /// One program on the returns of many functions.
+    KretprobeMulti,
     /// A place that the kernel's authors marked.
     Tracepoint,
 }
@@ -58,6 +63,8 @@ impl fmt::Display for Backend {
             Self::KprobeMulti => "kprobe.multi",
             Self::Kprobe => "kprobe",
             Self::KprobePair => "kprobe and kretprobe",
+            Self::KprobeSession => "kprobe.session",
+            Self::KretprobeMulti => "kretprobe.multi",
             Self::Tracepoint => "tracepoint",
         })
     }
@@ -124,28 +131,25 @@ pub struct Attached {
     pub rows: Rows,
 }
 
-/// No program at the entry.
-const NONE: &str = "";
-
-/// The programs for a kind of hook: at the entry, and at the return.
-const fn programs(kind: Kind) -> (&'static str, Option<&'static str>) {
+/// The program for a kind of hook, and where it is run.
+const fn program(kind: Kind) -> (&'static str, Ends) {
     match kind {
-        Kind::Hop => ("hop", None),
-        Kind::Neighbour => ("neighbour", None),
-        Kind::Socket => ("socket", None),
-        Kind::Tunnel => ("tunneled", None),
-        Kind::Drop => ("dropped", None),
-        Kind::QueueDrop => ("queue_dropped", None),
-        Kind::Free => ("freed", None),
-        Kind::Fragments => ("fragmented", None),
-        Kind::Merge => ("merged", None),
-        Kind::Clone => ("copy_enter", Some("copy_exit")),
-        Kind::Morph => ("copy_enter", Some("morph_exit")),
-        Kind::Segments => ("copy_enter", Some("segments_exit")),
-        Kind::Verdict(_) => ("table_enter", Some("table_exit")),
-        Kind::HookFunction => (NONE, Some("hook_function_exit")),
-        Kind::Conntrack => ("table_enter", Some("conntrack_exit")),
-        Kind::Nat => ("table_enter", Some("nat_exit")),
+        Kind::Hop => ("hop", Ends::Entry),
+        Kind::Neighbour => ("neighbour", Ends::Entry),
+        Kind::Socket => ("socket", Ends::Entry),
+        Kind::Tunnel => ("tunneled", Ends::Entry),
+        Kind::Drop => ("dropped", Ends::Entry),
+        Kind::QueueDrop => ("queue_dropped", Ends::Entry),
+        Kind::Free => ("freed", Ends::Entry),
+        Kind::Fragments => ("fragmented", Ends::Entry),
+        Kind::Merge => ("merged", Ends::Entry),
+        Kind::Clone => ("copy", Ends::Both),
+        Kind::Morph => ("morph", Ends::Both),
+        Kind::Segments => ("segments", Ends::Both),
+        Kind::Verdict(_) => ("table", Ends::Both),
+        Kind::HookFunction => ("hook_function", Ends::Return),
+        Kind::Conntrack => ("conntrack", Ends::Both),
+        Kind::Nat => ("nat", Ends::Both),
     }
 }
 
@@ -158,6 +162,8 @@ pub struct Attacher<'a> {
     by_fentry: bool,
     /// Whether what fentry is not for is to be attached by kprobe.multi.
     by_multi: bool,
+    /// Whether that goes for returns, too.
+    by_session: bool,
     attached: Attached,
 }
 
@@ -189,6 +195,7 @@ impl<'a> Attacher<'a> {
             trampolines: others.then(|| Trampolines::new(types)),
             by_fentry,
             by_multi: others,
+            by_session: others && types.session.is_some(),
             attached: Attached::default(),
             loaded,
         }
@@ -198,7 +205,7 @@ impl<'a> Attacher<'a> {
     /// wait for their turn spin (measured on 5.10 and 6.12: twice the CPU time, no sooner ready).
     /// Stops early when `stop` is set; what is attached by then is returned.
     pub fn attach(mut self, wanted: &[Wanted], stop: &AtomicBool) -> Attached {
-        let mut groups: BTreeMap<(&'static str, u64), Vec<Target>> = BTreeMap::new();
+        let mut groups: BTreeMap<Shared, Vec<Target>> = BTreeMap::new();
         let mut taken = BTreeMap::new();
         let mut left: Vec<usize> = Vec::new();
         let by_fentry = self.by_fentry_together(wanted, stop);
@@ -211,39 +218,45 @@ impl<'a> Attacher<'a> {
                 others.push((index, hook));
             }
         }
-        let is_entry = |(_, hook): &(usize, &Wanted)| programs(hook.hook.kind).1.is_none();
-        let resolver = if self.by_multi && others.iter().any(is_entry) {
+        let can_be_shared = |(_, hook): &(usize, &Wanted)| self.can_be_shared(hook);
+        let resolver = if others.iter().any(can_be_shared) {
             Resolver::new(self.loaded)
         } else {
             None
         };
         for (index, hook) in others {
-            match target(resolver.as_ref(), index, hook) {
-                Some((program, binding, target, site)) => {
-                    groups
-                        .entry((program, binding.shared().0))
-                        .or_default()
-                        .push(target);
+            let found = resolver
+                .as_ref()
+                .filter(|_| self.can_be_shared(hook))
+                .and_then(|resolver| target(resolver, index, hook));
+            match found {
+                Some((shared, target, site)) => {
+                    groups.entry(shared).or_default().push(target);
                     taken.insert(index, site);
                 }
                 None => left.push(index),
             }
         }
-        for ((program, binding), targets) in groups {
+        for (shared, targets) in groups {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let (links, refused) = multi::attach(self.loaded, program, Binding(binding), &targets);
+            let (links, refused) = shared.attach(self.loaded, &targets);
             let refused: HashSet<usize> = refused.iter().map(|target| target.index).collect();
             self.attached.links.extend(links);
-            if program == TELLS_ADDRESS {
+            if shared.program == TELLS_ADDRESS {
                 self.attached.rows.add(&targets);
             }
+            let by = match shared.ends {
+                Ends::Entry => Backend::KprobeMulti,
+                Ends::Return => Backend::KretprobeMulti,
+                Ends::Both => Backend::KprobeSession,
+            };
             for target in targets {
                 if refused.contains(&target.index) {
                     left.push(target.index);
                 } else if let Some(site) = taken.get(&target.index) {
-                    self.took(&wanted[target.index], *site, Backend::KprobeMulti);
+                    self.took(&wanted[target.index], *site, by);
                 }
             }
         }
@@ -260,6 +273,14 @@ impl<'a> Attacher<'a> {
         self.attached.hooks.sort_by_key(|hook| hook.row);
         self.attached.skipped.sort_by_key(|hook| hook.row);
         self.attached
+    }
+
+    /// Whether a hook's program can serve other functions too, by kprobe.multi or kprobe.session.
+    fn can_be_shared(&self, wanted: &Wanted) -> bool {
+        match program(wanted.hook.kind).1 {
+            Ends::Entry => self.by_multi,
+            Ends::Return | Ends::Both => self.by_session,
+        }
     }
 
     fn took(&mut self, wanted: &Wanted, site: Site, by: Backend) {
@@ -280,7 +301,7 @@ impl<'a> Attacher<'a> {
         };
         let mut groups: BTreeMap<_, Vec<(Target, Site)>> = BTreeMap::new();
         for (index, wanted) in wanted.iter().enumerate() {
-            let (program, None) = programs(wanted.hook.kind) else {
+            let (program, Ends::Entry) = program(wanted.hook.kind) else {
                 continue;
             };
             let sites = wanted.sites.iter().filter(|site| !site.tracepoint);
@@ -336,11 +357,11 @@ impl<'a> Attacher<'a> {
             return false;
         };
         let kind = wanted.hook.kind;
-        let (program, at_return, by) = match (kind, programs(kind)) {
+        let (program, at_return, by) = match (kind, program(kind)) {
             // A return that has the arguments needs no entry, and these report nothing.
             (Kind::Clone | Kind::Morph, _) if wanted.silent => ("copied", true, Backend::Fexit),
             (Kind::Segments, _) if wanted.silent => ("segmented", true, Backend::Fexit),
-            (_, (program, None)) if self.by_fentry => (program, false, Backend::Fentry),
+            (_, (program, Ends::Entry)) if self.by_fentry => (program, false, Backend::Fentry),
             _ => return false,
         };
         for site in &wanted.sites {
@@ -387,17 +408,10 @@ impl<'a> Attacher<'a> {
     }
 }
 
-/// What a hook is for kprobe.multi, where it can be tried.
-fn target(
-    resolver: Option<&Resolver>,
-    index: usize,
-    wanted: &Wanted,
-) -> Option<(&'static str, Binding, Target, Site)> {
-    let resolver = resolver?;
+/// What a hook is for kprobe.multi and kprobe.session, where it can be tried.
+fn target(resolver: &Resolver, index: usize, wanted: &Wanted) -> Option<(Shared, Target, Site)> {
     let hook = wanted.hook;
-    let (program, None) = programs(hook.kind) else {
-        return None;
-    };
+    let (program, ends) = program(hook.kind);
     wanted
         .sites
         .iter()
@@ -410,7 +424,8 @@ fn target(
                 row,
                 index,
             };
-            Some((program, binding(wanted, site), target, *site))
+            let shared = Shared::new(program, ends, binding(wanted, site));
+            Some((shared, target, *site))
         })
 }
 

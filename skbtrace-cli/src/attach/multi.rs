@@ -1,8 +1,12 @@
-//! kprobe.multi: one program on many functions, in one call.
+//! kprobe.multi and kprobe.session: one program on many functions, in one call.
 //!
 //! Functions that take their packet in the same place share a program; which of them was called
-//! tells a cookie, or the function's address ([`super::rows`]). Functions are given by address, so that of several with one name the
-//! right one is taken, and a module's is told apart.
+//! tells a cookie, or the function's address ([`super::rows`]). Functions are given by address, so
+//! that of several with one name the right one is taken, and a module's is told apart.
+//!
+//! A session's program runs at the entry and at the return, and at the entry it says whether it
+//! wants the return. A rejected packet's return then costs nothing, where it costs a kretprobe
+//! hundreds of instructions.
 
 use std::{
     io,
@@ -15,7 +19,7 @@ use skbtrace_common::hooks::Binding;
 use super::{
     link::Link,
     object::{Loaded, MapName, RESOLVE},
-    sys::{self, ProgramKind},
+    sys::{self, Ends, ProgramKind},
 };
 use crate::kernel::features;
 
@@ -81,30 +85,49 @@ pub struct Target {
 /// The program whose events tell the function's address.
 pub const TELLS_ADDRESS: &str = "hop";
 
-/// Attaches one program to all targets that will have it ([`attach_halving`]).
-pub fn attach(
-    loaded: &Loaded,
-    program: &'static str,
-    binding: Binding,
-    targets: &[Target],
-) -> (Vec<Link>, Vec<Target>) {
-    let binding = if program == TELLS_ADDRESS {
-        binding.shared_by_address()
-    } else {
-        binding.shared()
-    };
-    attach_halving(
-        targets,
-        || {
-            loaded
-                .load(program, ProgramKind::KPROBE_MULTI, binding)
-                .ok()
-        },
-        |program, targets| {
-            let addresses: Vec<u64> = targets.iter().map(|target| target.place).collect();
-            sys::link_kprobe_multi(program.as_fd(), &addresses, &cookies(targets))
-        },
-    )
+/// A program for several functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shared {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// Where it is run.
+    pub ends: Ends,
+    binding: u64,
+}
+
+impl Shared {
+    /// The one that serves a function with this binding, and others that take their packet as it
+    /// does.
+    pub fn new(program: &'static str, ends: Ends, binding: Binding) -> Self {
+        let binding = match ends {
+            Ends::Entry => binding,
+            Ends::Return => binding.at_return(),
+            Ends::Both => binding.with_session(),
+        };
+        let binding = if program == TELLS_ADDRESS {
+            binding.shared_by_address()
+        } else {
+            binding.shared()
+        };
+        Self {
+            program,
+            ends,
+            binding: binding.0,
+        }
+    }
+
+    /// Attaches it to all targets that will have it ([`attach_halving`]).
+    pub fn attach(self, loaded: &Loaded, targets: &[Target]) -> (Vec<Link>, Vec<Target>) {
+        let kind = ProgramKind::multi(self.ends);
+        attach_halving(
+            targets,
+            || loaded.load(self.program, kind, Binding(self.binding)).ok(),
+            |program, targets| {
+                let addresses: Vec<u64> = targets.iter().map(|target| target.place).collect();
+                sys::link_kprobe_multi(program.as_fd(), self.ends, &addresses, &cookies(targets))
+            },
+        )
+    }
 }
 
 /// What tells the program which function was called.

@@ -18,7 +18,7 @@ use aya_obj::{
 };
 use skbtrace_common::{
     Plain as _,
-    config::{Config, Constant, USE_CAST, USE_PERF},
+    config::{Config, Constant, USE_PERF},
     hooks::Binding,
 };
 
@@ -26,6 +26,9 @@ use super::{
     specialise::specialise,
     sys::{self, ProgramKind},
 };
+use crate::kernel::layout::Session;
+#[cfg(doc)]
+use skbtrace_common::config::USE_CAST;
 
 /// Log level that lets every kernel-side debug line through (`aya_log::Level::Debug`).
 const LOG_DEBUG: u8 = 4;
@@ -93,7 +96,7 @@ struct Program {
 }
 
 /// The programs of the object.
-pub const PROGRAMS: [&str; 20] = [
+pub const PROGRAMS: [&str; 18] = [
     "hop",
     "neighbour",
     "socket",
@@ -103,17 +106,15 @@ pub const PROGRAMS: [&str; 20] = [
     "freed",
     "fragmented",
     "merged",
-    "copy_enter",
-    "copy_exit",
-    "morph_exit",
-    "segments_exit",
+    "copy",
+    "morph",
+    "segments",
     "copied",
     "segmented",
-    "table_enter",
-    "table_exit",
-    "hook_function_exit",
-    "conntrack_exit",
-    "nat_exit",
+    "table",
+    "hook_function",
+    "conntrack",
+    "nat",
 ];
 /// The program that finds a symbol's address.
 pub const RESOLVE: &str = "resolve";
@@ -125,9 +126,30 @@ pub struct Shape {
     pub buffer: usize,
     /// Lets the kernel side's debug lines through.
     pub debug: bool,
-    /// Number of the kernel's function `bpf_rdonly_cast` in its BTF, where it is used
-    /// ([`USE_CAST`]).
-    pub cast_function: u32,
+    /// Kernel functions that the programs may call.
+    pub functions: KernelFunctions,
+}
+
+/// Numbers of kernel functions in the kernel's BTF.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelFunctions {
+    /// Of `bpf_rdonly_cast`, where it is used ([`USE_CAST`]).
+    pub cast: Option<u32>,
+    /// For programs at a function's entry and return ([`Binding::with_session`]).
+    pub session: Option<Session>,
+}
+
+impl KernelFunctions {
+    /// By what stands for it in the image (`kernel.rs`); `None` for one that is not used, whose
+    /// calls are dead code and stay as they are.
+    const fn number(self, placeholder: i32) -> Option<u32> {
+        match (placeholder, self.session) {
+            (RDONLY_CAST, _) => self.cast,
+            (SESSION_IS_RETURN, Some(session)) => Some(session.is_return),
+            (SESSION_COOKIE, Some(session)) => Some(session.cookie),
+            _ => None,
+        }
+    }
 }
 
 /// Size of a bucket of [`FOLLOWED`], bytes: four places with address, identity and parent.
@@ -194,7 +216,7 @@ impl Loaded {
                 .get(&program.function_key())
                 .ok_or_else(|| ObjectError::Damaged(format!("no code for {name}")))?;
             let mut image = function.instructions.clone();
-            configure(&mut image, config, shape.cast_function);
+            configure(&mut image, config, shape.functions);
             programs.insert(
                 name,
                 Program {
@@ -302,22 +324,24 @@ const LOAD_IMMEDIATE_64: u8 = 0x18;
 const CALL: u8 = 0x85;
 /// `BPF_PSEUDO_KFUNC_CALL`: the call is of a kernel function by its number in BTF.
 const KERNEL_FUNCTION: u8 = 2;
-/// What stands for `bpf_rdonly_cast` in the image (`kernel.rs: cast`).
+/// What stands for kernel functions in the image (`kernel.rs`).
 const RDONLY_CAST: i32 = 0x7e_0001;
+const SESSION_IS_RETURN: i32 = 0x7e_0002;
+const SESSION_COOKIE: i32 = 0x7e_0003;
 
-/// Writes the configuration's constants over their placeholders, and the number of
-/// `bpf_rdonly_cast`; without [`USE_CAST`] its calls are dead code and stay as they are.
-fn configure(instructions: &mut [bpf_insn], config: &Config, cast_function: u32) {
+/// Writes the configuration's constants over their placeholders, and the numbers of kernel
+/// functions.
+fn configure(instructions: &mut [bpf_insn], config: &Config, functions: KernelFunctions) {
     replace(instructions, |number| {
         Constant::recognise(number).map(|constant| constant.value(config))
     });
-    if config.options & USE_CAST == 0 {
-        return;
-    }
     for instruction in instructions {
-        if instruction.code == CALL && instruction.imm == RDONLY_CAST {
+        if instruction.code == CALL
+            && instruction.src_reg() == 0
+            && let Some(number) = functions.number(instruction.imm)
+        {
             instruction.set_src_reg(KERNEL_FUNCTION);
-            instruction.imm = cast_function.cast_signed();
+            instruction.imm = number.cast_signed();
         }
     }
 }
@@ -371,7 +395,7 @@ fn map_hint(error: &MapError) -> &'static str {
 }
 #[cfg(test)]
 mod tests {
-    use skbtrace_common::hooks::HOOKS;
+    use skbtrace_common::{config::USE_CAST, hooks::HOOKS};
 
     use super::*;
 
@@ -395,11 +419,15 @@ mod tests {
             .iter()
             .find(|hook| hook.name == "ip_rcv")
             .expect("a row");
+        let functions = KernelFunctions {
+            cast: Some(7),
+            session: None,
+        };
         for name in PROGRAMS {
             let program = &object.programs[name];
             let image = &object.functions[&program.function_key()].instructions;
             let mut program = image.clone();
-            configure(&mut program, &config, 7);
+            configure(&mut program, &config, functions);
             bind(&mut program, Binding::new(1, hook, &hook.sites[0]).silent());
             let program = specialise(&program, |_| false);
             let (before, after) = (image.len(), program.len());
@@ -410,7 +438,7 @@ mod tests {
                     .iter()
                     .all(
                         |i| Constant::recognise(u64::from(i.imm.cast_unsigned())).is_none()
-                            && i.imm != RDONLY_CAST
+                            && !(RDONLY_CAST..=SESSION_COOKIE).contains(&i.imm)
                     ),
                 "{name} has a placeholder left"
             );

@@ -5,12 +5,12 @@ use std::{ffi::CString, os::fd::AsFd as _};
 use skbtrace_common::hooks::{Hook, Site};
 
 use super::{
-    Backend, NONE, Wanted, binding,
+    Backend, Wanted, binding,
     kprobe::{self, AttachError, Kprobes},
     link::Link,
     object::Loaded,
-    programs,
-    sys::{self, ProgramKind},
+    program,
+    sys::{self, Ends, ProgramKind},
 };
 
 /// Tries a hook's sites; the reason when none would do, if there is one besides absence.
@@ -56,7 +56,7 @@ fn attach_tracepoint(
     hook: &Hook,
     site: &Site,
 ) -> Result<Link, Refusal> {
-    let (program, _) = programs(hook.kind);
+    let (program, _) = program(hook.kind);
     let binding = binding(wanted, site).with_arguments();
     let program = loaded
         .load(program, ProgramKind::TRACEPOINT, binding)
@@ -78,9 +78,14 @@ fn attach_kprobes(
     hook: &Hook,
     site: &Site,
 ) -> Result<(Backend, Vec<Link>), Refusal> {
-    let (entry, exit) = programs(hook.kind);
-    let binding = binding(wanted, site);
-    let attach = |program: &'static str, at_return: bool| -> Result<Link, Refusal> {
+    let (program, ends) = program(hook.kind);
+    let attach = |at_return: bool| -> Result<Link, Refusal> {
+        let binding = binding(wanted, site);
+        let binding = if at_return {
+            binding.at_return()
+        } else {
+            binding
+        };
         let event = kprobes
             .open(site.symbol, at_return)
             .map_err(Refusal::Here)?;
@@ -92,16 +97,15 @@ fn attach_kprobes(
     let mut links = Vec::new();
     // The return first: of two kprobes on one function the newer runs first, and the entry must
     // see the stack before the return hook puts its own address there.
-    if let Some(exit) = exit {
-        links.push(attach(exit, true)?);
+    if ends != Ends::Entry {
+        links.push(attach(true)?);
     }
-    if entry != NONE {
-        links.push(attach(entry, false)?);
+    if ends != Ends::Return {
+        links.push(attach(false)?);
     }
-    let by = if exit.is_some() {
-        Backend::KprobePair
-    } else {
-        Backend::Kprobe
+    let by = match ends {
+        Ends::Entry => Backend::Kprobe,
+        Ends::Return | Ends::Both => Backend::KprobePair,
     };
     Ok((by, links))
 }

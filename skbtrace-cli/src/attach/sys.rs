@@ -53,6 +53,11 @@ fn zeroed_attr() -> bpf_attr {
 /// `BPF_TRACE_FENTRY_MULTI` of `enum bpf_attach_type`; newer than the bindings.
 const BPF_TRACE_FENTRY_MULTI: u32 = 59;
 
+/// `BPF_TRACE_KPROBE_SESSION` likewise (6.10).
+const BPF_TRACE_KPROBE_SESSION: u32 = 56;
+/// `BPF_F_KPROBE_MULTI_RETURN` of `include/uapi/linux/bpf.h`.
+const BPF_F_KPROBE_MULTI_RETURN: u32 = 1;
+
 /// What a program is and how it will be attached.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramKind<'a> {
@@ -76,9 +81,14 @@ impl<'a> ProgramKind<'a> {
     };
     /// For a kprobe or kretprobe.
     pub const KPROBE: Self = Self::PLAIN;
-    /// For many kprobes at once.
+    /// For many functions' entries or returns at once.
     pub const KPROBE_MULTI: Self = Self {
         attach: Some(bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32),
+        ..Self::PLAIN
+    };
+    /// For many functions' entries and returns at once, since 6.10.
+    pub const KPROBE_SESSION: Self = Self {
+        attach: Some(BPF_TRACE_KPROBE_SESSION),
         ..Self::PLAIN
     };
     /// For a tracepoint, with its arguments as the kernel passes them.
@@ -92,6 +102,14 @@ impl<'a> ProgramKind<'a> {
         flags: aya_obj::generated::BPF_F_SLEEPABLE,
         ..Self::PLAIN
     };
+
+    /// For many functions at once ([`link_kprobe_multi`]).
+    pub const fn multi(ends: Ends) -> Self {
+        match ends {
+            Ends::Entry | Ends::Return => Self::KPROBE_MULTI,
+            Ends::Both => Self::KPROBE_SESSION,
+        }
+    }
 
     /// For the entry of a function by its BTF id, of the kernel or a module.
     pub const fn fentry(btf_id: u32, btf: Option<BorrowedFd<'a>>) -> Self {
@@ -174,10 +192,22 @@ pub fn attach_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<Own
     bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
-/// Attaches a program to several functions' entries by address; each has a cookie, which the
-/// program can ask for.
+/// Where a program is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ends {
+    /// At a function's entry.
+    Entry,
+    /// At its return.
+    Return,
+    /// At both.
+    Both,
+}
+
+/// Attaches a program to several functions by address; each has a cookie, which the program can
+/// ask for.
 pub fn link_kprobe_multi(
     program: BorrowedFd<'_>,
+    ends: Ends,
     addresses: &[u64],
     cookies: &[u64],
 ) -> io::Result<OwnedFd> {
@@ -186,9 +216,15 @@ pub fn link_kprobe_multi(
     // SAFETY: the variant that BPF_LINK_CREATE reads.
     let link = unsafe { &mut attr.link_create };
     link.__bindgen_anon_1.prog_fd = fd_field(program);
-    link.attach_type = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
-    // SAFETY: the variant for this attach type.
+    link.attach_type = match ends {
+        Ends::Entry | Ends::Return => bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32,
+        Ends::Both => BPF_TRACE_KPROBE_SESSION,
+    };
+    // SAFETY: the variant for these attach types.
     let multi = unsafe { &mut link.__bindgen_anon_3.kprobe_multi };
+    if ends == Ends::Return {
+        multi.flags = BPF_F_KPROBE_MULTI_RETURN;
+    }
     multi.cnt = u32::try_from(addresses.len().min(cookies.len())).unwrap_or(0);
     multi.addrs = addresses.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;

@@ -129,15 +129,18 @@ fn look(btf: Option<&Path>) -> Vec<Finding> {
     let (state, word) = optional(ring, "a perf event array is used instead");
     add("ring buffer", state, word);
 
-    let multi = features::common_address()
-        .and_then(features::kprobe_multi)
-        .map_err(|error| match error.raw_os_error() {
-            // 5.10 knows no such link; Debian's 6.1 is built without CONFIG_FPROBE.
-            Some(libc::EINVAL | libc::EOPNOTSUPP) => "not in this kernel".to_owned(),
-            _ => error.to_string(),
-        });
-    let (state, word) = optional(multi, "single kprobes are used");
+    let said = |error: io::Error| match error.raw_os_error() {
+        // 5.10 knows no such link; Debian's 6.1 is built without CONFIG_FPROBE.
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => "not in this kernel".to_owned(),
+        _ => error.to_string(),
+    };
+    let multi = features::common_address().and_then(features::kprobe_multi);
+    let (state, word) = optional(multi.map_err(said), "single kprobes are used");
     add("kprobe.multi", state, word);
+
+    let session = features::common_address().and_then(features::kprobe_session);
+    let (state, word) = optional(session.map_err(said), "returns are kretprobes");
+    add("kprobe.session", state, word);
 
     let (state, word) = optional(fentry(btf), "kprobes are used");
     add("fentry", state, word);

@@ -17,7 +17,7 @@ use aya_obj::{
 
 use crate::attach::{
     kprobe::{self, Kprobes},
-    sys::{self, ProgramKind},
+    sys::{self, Ends, ProgramKind},
 };
 
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
@@ -100,7 +100,13 @@ pub fn kprobe() -> Result<(), String> {
 /// Attaches one program by kprobe.multi to [`common_function`], which is at `address`.
 pub fn kprobe_multi(address: u64) -> io::Result<()> {
     let program = empty(ProgramKind::KPROBE_MULTI)?;
-    sys::link_kprobe_multi(program.as_fd(), &[address], &[0]).map(drop)
+    sys::link_kprobe_multi(program.as_fd(), Ends::Entry, &[address], &[0]).map(drop)
+}
+
+/// Attaches one program by kprobe.session to [`common_function`], which is at `address`.
+pub fn kprobe_session(address: u64) -> io::Result<()> {
+    let program = empty(ProgramKind::KPROBE_SESSION)?;
+    sys::link_kprobe_multi(program.as_fd(), Ends::Both, &[address], &[0]).map(drop)
 }
 
 /// Where [`common_function`] is, from `/proc/kallsyms`.

@@ -31,6 +31,10 @@ const MODULE_BTF: &str = "btf_module";
 const CAST: &str = "bpf_rdonly_cast";
 const CAST_STRUCTURE: &str = "new_utsname";
 
+/// The kernel's functions for programs that run at a function's entry and return, since 6.10.
+const SESSION_IS_RETURN: &str = "bpf_session_is_return";
+const SESSION_COOKIE: &str = "bpf_session_cookie";
+
 /// A function of kernel/bpf/trampoline.c that there is where one fentry program can be attached to
 /// many functions (7.2).
 const FENTRY_MULTI: &str = "bpf_tracing_multi_attach";
@@ -50,6 +54,8 @@ pub struct Types {
     pub functions: HashMap<String, FunctionId>,
     /// How memory can be read by plain loads, where it can.
     pub cast: Option<Cast>,
+    /// What programs at a function's entry and return ask the kernel, where there can be such.
+    pub session: Option<Session>,
     /// Whether one fentry program can be attached to many functions.
     pub has_fentry_multi: bool,
     /// Whether the kernel describes its modules.
@@ -80,6 +86,15 @@ pub struct Cast {
     pub function: u32,
     /// Of `struct new_utsname`.
     pub structure: u32,
+}
+
+/// Numbers in the kernel's BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Of `bpf_session_is_return`.
+    pub is_return: u32,
+    /// Of `bpf_session_cookie`.
+    pub cookie: u32,
 }
 
 /// Why there is no layout.
@@ -155,6 +170,10 @@ impl Types {
                     function,
                     structure,
                 }),
+            session: base
+                .own_function(SESSION_IS_RETURN)
+                .zip(base.own_function(SESSION_COOKIE))
+                .map(|(is_return, cookie)| Session { is_return, cookie }),
             has_fentry_multi: base.own_function(FENTRY_MULTI).is_some(),
             has_module_btf,
             has_old_hook_state: base
@@ -187,6 +206,7 @@ impl Types {
             arguments: HashMap::new(),
             functions: HashMap::new(),
             cast: None,
+            session: None,
             has_fentry_multi: false,
             has_module_btf: true,
             has_old_hook_state: false,
@@ -357,6 +377,7 @@ fn wanted_names(with_reasons: bool) -> Vec<&'static str> {
     structures
         .chain(functions)
         .chain(["sk_buff", MODULE_BTF, CAST, CAST_STRUCTURE, FENTRY_MULTI])
+        .chain([SESSION_IS_RETURN, SESSION_COOKIE])
         .chain(DropReasons::wanted().filter(|_| with_reasons))
         .collect::<BTreeSet<_>>()
         .into_iter()

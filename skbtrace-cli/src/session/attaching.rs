@@ -21,7 +21,7 @@ use crate::{
     attach::{
         Attached, Attacher, Backend, Choice, Hooked, Wanted,
         link::{self, Link},
-        object::{Loaded, MapName, Shape},
+        object::{KernelFunctions, Loaded, MapName, Shape},
         rows::Rows,
         sys,
     },
@@ -81,7 +81,10 @@ impl Engine {
         let shape = Shape {
             buffer: settings.buffer,
             debug: settings.verbose > 1,
-            cast_function: types.cast.map_or(0, |cast| cast.function),
+            functions: KernelFunctions {
+                cast: types.cast.map(|cast| cast.function),
+                session: types.session,
+            },
         };
         let mut loaded = Loaded::new(OBJECT, &config, shape)?;
         let layout = types.layout;

@@ -22,6 +22,8 @@ impl Binding {
     const COOKIE: u64 = 1 << 42;
     const HELPER: u64 = 1 << 43;
     const ADDRESS: u64 = 1 << 44;
+    const SESSION: u64 = 1 << 45;
+    const RETURN: u64 = 1 << 46;
     const ROW: u64 = 0xffff;
     const LAYER3: u64 = 0xf << 36;
 
@@ -57,6 +59,19 @@ impl Binding {
     #[must_use]
     pub const fn shared_by_address(self) -> Self {
         Self((self.shared().0 & !Self::COOKIE) | Self::ADDRESS)
+    }
+
+    /// The same for a program that runs at the function's return.
+    #[must_use]
+    pub const fn at_return(self) -> Self {
+        Self(self.0 | Self::RETURN)
+    }
+
+    /// The same for a program that runs at the function's entry and at its return, asks which of
+    /// them it is, and has eight bytes that stay with the call (kprobe.session).
+    #[must_use]
+    pub const fn with_session(self) -> Self {
+        Self(self.0 | Self::SESSION)
     }
 
     /// The same without events.
@@ -169,6 +184,20 @@ impl Binding {
     #[inline(always)]
     pub const fn has_cookie(self) -> bool {
         self.0 & Self::COOKIE != 0
+    }
+
+    /// The program runs at the function's return.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_at_return(self) -> bool {
+        self.0 & Self::RETURN != 0
+    }
+
+    /// The program runs at the entry and at the return.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_session(self) -> bool {
+        self.0 & Self::SESSION != 0
     }
 
     /// No events are wanted, only following.

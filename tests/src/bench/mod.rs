@@ -170,6 +170,31 @@ fn costs<'a>(load: &'a Load, kernel: &str, rejected: bool) -> Vec<Task<'a>> {
             tasks.push((title, Box::new(measure)));
         }
     }
+    // A return that is shown, as it comes and by kprobes alone.
+    for (way, how) in [
+        ("auto", Vec::new()),
+        (Backend::Kprobe.name(), Backend::Kprobe.options()),
+    ] {
+        for (part, filter, matches) in [
+            ("rejected", rejecting(), false),
+            ("matched", matching(), true),
+        ] {
+            let title = format!("table verdict, {part}, a hit, hooks alone: {way}");
+            let what = title.clone();
+            let options = together(&[words(&["--iptable", "--no-follow"]), how.clone(), filter]);
+            let measure = move || {
+                let cost = Cost::measure(load, &options, matches, false)?;
+                let figure = Figure::new(&what, Unit::Instructions, cost.alone_per_hit());
+                Ok(Found {
+                    figures: vec![figure.remark(cost.remark())],
+                    raw: cost.raw(),
+                })
+            };
+            if !(rejected && matches) {
+                tasks.push((title, Box::new(measure)));
+            }
+        }
+    }
     if rejected {
         return tasks;
     }

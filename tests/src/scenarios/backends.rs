@@ -13,7 +13,7 @@ use super::{skip, trial};
 use crate::frontend::Frontend;
 use crate::topology::node::{self, Routed, SERVICE};
 use crate::topology::{PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::{Outcome, Tracer, run_to_end, skbtrace};
 
 const BACKENDS: &[&str] = &["kprobe", "kprobe-multi", "fentry", "auto"];
 
@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         trial("backends_agree_unfollowed", || {
             agree(&["--route", "--iptable", "--no-follow"])
         }),
+        trial("backends_returns_by_session", returns_by_session),
     ]
 }
 
@@ -82,6 +83,45 @@ fn agree(sets: &[&str]) -> Result<()> {
     }
     for (backend, trace) in others {
         differ(first, reference, backend, trace)?;
+    }
+    Ok(())
+}
+
+/// Where one program can be attached to entry and return, it is, unless kprobes are asked for.
+fn returns_by_session() -> Result<()> {
+    const SESSION: &str = "by kprobe.session";
+    const PAIR: &str = "by kprobe and kretprobe";
+    let mut command = skbtrace();
+    command.arg("check");
+    let check = run_to_end(command)?;
+    let has_sessions = check.stdout.iter().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("kprobe.session") && words.next() == Some("ok")
+    });
+    let routed = Routed::build()?;
+    routed.serve_by_dnat(Frontend::first_that_works()?)?;
+    converse(&routed)?;
+    for backend in ["auto", "kprobe"] {
+        let by_session = has_sessions && backend == "auto";
+        let options = ["-v", "--iptable", "--conntrack", "--backend", backend];
+        let tracer = Tracer::start(&[&options[..], &["-H", node::CLIENT]].concat())?;
+        converse(&routed)?;
+        let outcome = tracer.stop()?;
+        let (wanted, unwanted) = if by_session {
+            (SESSION, PAIR)
+        } else {
+            (PAIR, SESSION)
+        };
+        let said = outcome.said();
+        outcome.explain((|| {
+            ensure!(said.contains(wanted), "{backend}: nothing is {wanted}");
+            ensure!(
+                !said.contains(unwanted),
+                "{backend}: something is {unwanted}"
+            );
+            ensure!(!outcome.rows.is_empty(), "{backend}: no return was shown");
+            Ok(())
+        })())?;
     }
     Ok(())
 }

@@ -101,7 +101,9 @@ impl Frame {
 /// How many arguments a helper or kernel function takes, at most, and whether it only reads what
 /// they point to (include/uapi/linux/bpf.h).
 pub const fn helper(number: i32, kind: u8) -> (usize, bool) {
-    /// `BPF_PSEUDO_KFUNC_CALL`; the one that is called is `bpf_rdonly_cast`.
+    /// `BPF_PSEUDO_KFUNC_CALL`; those that are called take numbers or the context, and what they
+    /// return is not on the stack (`bpf_rdonly_cast`, `bpf_session_is_return`,
+    /// `bpf_session_cookie`).
     const KERNEL_FUNCTION: u8 = 2;
     if kind == KERNEL_FUNCTION {
         return (2, true);

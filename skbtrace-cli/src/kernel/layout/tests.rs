@@ -22,6 +22,7 @@ fn types(described: &[(&str, u8, bool)], has_module_btf: bool) -> Types {
             .collect(),
         functions: HashMap::new(),
         cast: None,
+        session: None,
         has_fentry_multi: false,
         has_module_btf,
         has_old_hook_state: !has_module_btf,
