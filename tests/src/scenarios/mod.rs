@@ -1,8 +1,9 @@
 //! The trials, by theme, and how they are run.
 //!
 //! Each trial builds what it needs and removes it, so any of them can be run alone. They run one
-//! after another: hooks see the traffic of the whole machine. What this kernel or this guest cannot
-//! do is a [`Skip`], found out where it matters and not from a version number.
+//! after another, or take turns under one tracer ([`turns`]): hooks see the traffic of the whole
+//! machine. What this kernel or this guest cannot do is a [`Skip`], found out where it matters and
+//! not from a version number.
 
 mod article;
 mod backends;
