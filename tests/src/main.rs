@@ -29,6 +29,9 @@ use clap::{Parser, Subcommand};
 
 use frontend::Frontend;
 
+/// How many trials a run names with their time.
+const SLOWEST: usize = 10;
+
 /// Demonstrates and tests skbtrace in network namespaces. Needs root.
 #[derive(Parser)]
 #[command(version)]
@@ -60,6 +63,9 @@ enum Task {
         /// Only list the trials.
         #[arg(long)]
         list: bool,
+        /// How long each trial took, and not only the slowest.
+        #[arg(long)]
+        times: bool,
     },
     /// Counts what skbtrace costs, in instructions; needs one CPU that counts them.
     Bench {
@@ -85,9 +91,14 @@ fn main() -> ExitCode {
         } => prepare()
             .and_then(|()| demo::play(scenario, frontend, &options))
             .map(|()| ExitCode::SUCCESS),
-        Task::Run { filter, list } => {
+        Task::Run {
+            filter,
+            list,
+            times,
+        } => {
             let prepared = if list { Ok(()) } else { prepare() };
-            prepared.map(|()| scenarios::run(filter, list))
+            let told = if times { usize::MAX } else { SLOWEST };
+            prepared.map(|()| scenarios::run(filter, list, told))
         }
         Task::Bench {
             filter,

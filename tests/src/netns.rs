@@ -4,6 +4,7 @@
 //! of the demo can look into them with `ip netns exec`; the names carry this process's id, so that
 //! runs do not meet and what a killed run left behind is recognised and removed by the next one.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -20,6 +21,16 @@ const DIRECTORY: &str = "/run/netns";
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
+thread_local! {
+    /// Inode numbers of the namespaces that this thread has created and not removed.
+    static MADE: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Inode numbers of the namespaces that this thread has created and not removed.
+pub fn made_here() -> Vec<u32> {
+    MADE.with_borrow(Clone::clone)
+}
+
 /// A network namespace of our own.
 pub struct Netns {
     name: String,
@@ -34,11 +45,14 @@ impl Netns {
         let name = format!("{PREFIX}{}-{serial}-{role}", std::process::id());
         process::run("ip", &["netns", "add", &name])?;
         match Self::open(&name) {
-            Ok((handle, inode)) => Ok(Self {
-                name,
-                handle,
-                inode,
-            }),
+            Ok((handle, inode)) => {
+                MADE.with_borrow_mut(|made| made.push(inode));
+                Ok(Self {
+                    name,
+                    handle,
+                    inode,
+                })
+            }
             Err(error) => {
                 remove(&name);
                 Err(error)
@@ -108,6 +122,8 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        // The kernel gives the number to the next one.
+        MADE.with_borrow_mut(|made| made.retain(|inode| *inode != self.inode));
         remove(&self.name);
     }
 }

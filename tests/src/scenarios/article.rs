@@ -8,38 +8,39 @@
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
-use super::{skip, trial};
+use super::skip;
+use super::turns::{Turn, Turns};
 use crate::demo::{OPTIONS, SCENARIOS, Scenario};
 use crate::frontend::Frontend;
 use crate::story::{Hop, hop};
 use crate::topology::{
     BRIDGE_MAC, CLIENT, CLIENT_PORT, CLIENT_VETH, Cluster, PORT, SERVER_MAC, SERVER_VETH,
 };
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 
 const CLONE: &[&str] = &["deliver_clone"];
 const FORWARD: &str = "2.filter.FORWARD.ACCEPT";
 const PREROUTING: &str = "2.nat.PREROUTING.ACCEPT";
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = Turns::with(OPTIONS);
     for (index, scenario) in SCENARIOS.iter().enumerate() {
         for frontend in [Frontend::Legacy, Frontend::Nft] {
             let number = index + 1;
-            trials.push(trial(format!("scenario_{number}::{frontend}"), move || {
-                hold(number, scenario, frontend)
-            }));
+            trials.trial(format!("scenario_{number}::{frontend}"), move |turn| {
+                hold(turn, number, scenario, frontend)
+            });
         }
     }
-    trials
+    trials.trials()
 }
 
-fn hold(number: usize, scenario: &Scenario, frontend: Frontend) -> Result<()> {
+fn hold(turn: &Turn, number: usize, scenario: &Scenario, frontend: Frontend) -> Result<()> {
     if let Err(error) = frontend.probe() {
         return skip(format!("{error:#}"));
     }
     let cluster = Cluster::build(scenario.plan(frontend))?;
-    let tracer = Tracer::start(OPTIONS)?;
+    let tracer = turn.listen()?;
     let copies = scenario.send(&cluster)?;
     let outcome = tracer.stop()?;
     outcome.explain(tell(number, scenario, &cluster, copies, &outcome))

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
+use super::turns::{Turn, Turns};
 use super::{skip, trial};
 use crate::netns::Netns;
 use crate::story::hop;
@@ -12,12 +13,20 @@ use crate::topology::{self, BRIDGE_MAC, CLIENT, PORT, SERVER, SERVER_MAC};
 use crate::tracer::Tracer;
 use crate::traffic;
 
+/// Address of an interface that will be gone.
+const FROM: &str = "192.168.7.1";
+
 pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("bridge_loaded_after_start", bridge_loaded_after_start),
-        trial("interface_renamed", interface_renamed),
-        trial("interface_deleted", interface_deleted),
-    ]
+    let hosts = format!("{CLIENT},{FROM}");
+    let mut interfaces = Turns::with(&["--route", "--host", &hosts, "--proto", "udp"]);
+    interfaces.trial("interface_renamed", interface_renamed);
+    interfaces.trial("interface_deleted", interface_deleted);
+    let mut trials = vec![trial(
+        "bridge_loaded_after_start",
+        bridge_loaded_after_start,
+    )];
+    trials.extend(interfaces.trials());
+    trials
 }
 
 /// Hooks whose module is not loaded are named with `-v`, and the others work.
@@ -46,10 +55,10 @@ fn bridge_loaded_after_start() -> Result<()> {
 }
 
 /// An event carries the name that its interface had at that moment.
-fn interface_renamed() -> Result<()> {
+fn interface_renamed(turn: &Turn) -> Result<()> {
     let cluster = topology::pods()?;
     let client = &cluster.client;
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     exchange(client, &cluster.server, SERVER)?;
     client.ip(&format!(
         "link set eth0 down\n\
@@ -69,8 +78,7 @@ fn interface_renamed() -> Result<()> {
 }
 
 /// An interface that is gone when its events are printed keeps its name.
-fn interface_deleted() -> Result<()> {
-    const FROM: &str = "192.168.7.1";
+fn interface_deleted(turn: &Turn) -> Result<()> {
     const TO: &str = "192.168.7.2";
     let cluster = topology::pods()?;
     let (client, server) = (&cluster.client, &cluster.server);
@@ -81,7 +89,7 @@ fn interface_deleted() -> Result<()> {
         server.name()
     ))?;
     server.ip(&format!("link set gone1 up\naddr add {TO}/24 dev gone1\n"))?;
-    let tracer = Tracer::start(&["--route", "--host", FROM, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     exchange(client, server, TO)?;
     client.ip("link del gone0\n")?;
     let outcome = tracer.stop()?;

@@ -5,40 +5,36 @@
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
-use super::{skip, trial};
+use super::skip;
+use super::turns::{Turn, Turns};
 use crate::frame::Frame;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
 use crate::row::Row;
-use crate::topology::node::{Routed, SERVER};
+use crate::topology::node::{self, Routed, SERVER};
 use crate::topology::{self, Ip, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("conntrack_zone", zone),
-        trial("conntrack_untracked", untracked),
-        trial("conntrack_invalid", invalid),
-    ];
+    let mut trials = Turns::with(OPTIONS);
+    trials.trial("conntrack_zone", zone);
+    trials.trial("conntrack_untracked", untracked);
+    trials.trial("conntrack_invalid", invalid);
     for frontend in [Frontend::Legacy, Frontend::Nft] {
         for ip in Ip::BOTH {
             let name = format!("conntrack_states_{frontend}{}", ip.suffix());
-            trials.push(trial(name, move || states(frontend, ip)));
+            trials.trial(name, move |turn| states(turn, frontend, ip));
         }
     }
     for ip in Ip::BOTH {
         let name = format!("conntrack_translated{}", ip.suffix());
-        trials.push(trial(name, move || translated(ip)));
+        trials.trial(name, move |turn| translated(turn, ip));
     }
-    trials
+    trials.trials()
 }
 
 /// All datagrams between the client, the Service and the server, of which each has one end here.
-fn trace(routed: &Routed) -> Result<Tracer> {
-    let ends = routed.addresses();
-    let filter = format!("{},{}", ends.client, ends.server);
-    Tracer::start(&["--conntrack", "--wide", "-H", &filter, "--proto", "udp"])
-}
+const OPTIONS: &[&str] = &["--conntrack", "--wide", "-H", node::ENDS, "--proto", "udp"];
 
 /// Rows of connection tracking inside `net` whose packet is `packet`.
 fn told<'a>(outcome: &'a Outcome, net: &Netns, packet: &str) -> Vec<&'a Row> {
@@ -71,13 +67,13 @@ fn listed(net: &Netns, ip: Ip) -> Result<Vec<(String, String)>> {
 
 /// New there, a reply back, established there again; behind DNAT the answers are not the mirror
 /// image of the questions.
-fn states(frontend: Frontend, ip: Ip) -> Result<()> {
+fn states(turn: &Turn, frontend: Frontend, ip: Ip) -> Result<()> {
     let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
     let ends = routed.addresses();
     let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed)?;
+    let tracer = turn.listen()?;
     let seen = exchange.ask(service)?;
     exchange.answer(seen, service)?;
     exchange.ask(service)?;
@@ -125,7 +121,7 @@ fn states(frontend: Frontend, ip: Ip) -> Result<()> {
 
 /// Both ends of a connection translated, which its entry tells from then on: there to the server,
 /// and the answers back.
-fn translated(ip: Ip) -> Result<()> {
+fn translated(turn: &Turn, ip: Ip) -> Result<()> {
     let frontend = Frontend::first_that_works()?;
     let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
@@ -133,7 +129,7 @@ fn translated(ip: Ip) -> Result<()> {
     let ends = routed.addresses();
     let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed)?;
+    let tracer = turn.listen()?;
     let seen = exchange.ask(service)?;
     exchange.answer(seen, service)?;
     exchange.ask(service)?;
@@ -167,10 +163,10 @@ fn translated(ip: Ip) -> Result<()> {
 }
 
 /// A zone of one's own, as network plug-ins use them.
-fn zone() -> Result<()> {
+fn zone(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     raw_rule(&routed, "--zone 7")?;
-    let outcome = one_datagram(&routed)?;
+    let outcome = one_datagram(turn, &routed)?;
     outcome.explain((|| {
         outcome.complete()?;
         let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
@@ -181,7 +177,7 @@ fn zone() -> Result<()> {
     })())
 }
 
-fn untracked() -> Result<()> {
+fn untracked(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     raw_rule(&routed, "--notrack")?;
     // Without a rule that wants it, connections are not tracked at all.
@@ -189,7 +185,7 @@ fn untracked() -> Result<()> {
         &routed.node,
         "-t filter -A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT\n",
     )?;
-    let outcome = one_datagram(&routed)?;
+    let outcome = one_datagram(turn, &routed)?;
     outcome.explain((|| {
         outcome.complete()?;
         let rows = told(&outcome, &routed.node, &format!("->{SERVER}:{PORT}"));
@@ -208,16 +204,16 @@ fn raw_rule(routed: &Routed, wish: &str) -> Result<()> {
     frontend.apply(&routed.node, &rule)
 }
 
-fn one_datagram(routed: &Routed) -> Result<Outcome> {
+fn one_datagram(turn: &Turn, routed: &Routed) -> Result<Outcome> {
     let exchange = routed.exchange()?;
-    let tracer = trace(routed)?;
+    let tracer = turn.listen()?;
     exchange.ask(at(SERVER, PORT)?)?;
     tracer.stop()
 }
 
 /// A wrong checksum: the datagram belongs to no connection and begins none. The node forwards it
 /// all the same.
-fn invalid() -> Result<()> {
+fn invalid(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     let frontend = Frontend::Legacy;
     if let Err(error) = frontend.probe() {
@@ -230,7 +226,7 @@ fn invalid() -> Result<()> {
         ..routed.whole_frame(16)?
     };
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed)?;
+    let tracer = turn.listen()?;
     frame.transmit(&routed.client, "eth0")?;
     // On the same way, so the frame has been seen by the node when this arrives.
     exchange.ask(at(SERVER, PORT)?)?;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 
-use super::{skip, trial};
+use super::skip;
+use super::turns::{Turn, Turns};
 use crate::frontend::Frontend;
 use crate::kernel_trace::KernelTrace;
 use crate::netns::Netns;
@@ -13,7 +14,7 @@ use crate::story::hop;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::node::Routed;
 use crate::topology::{self, CLIENT_PORT, Cluster, Ip, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 use crate::traffic;
 use crate::traffic::exchange::Exchange;
 
@@ -22,48 +23,76 @@ use crate::traffic::exchange::Exchange;
 const LEGACY: &[&str] = &["ipt_do_table", "iptable_filter_hook"];
 const LEGACY6: &[&str] = &["ip6t_do_table", "ip6table_filter_hook"];
 
+/// All that the trials send has one of these addresses.
+const OPTIONS: &[&str] = &["--netfilter", "-H", HOSTS, "--proto", "udp"];
+/// The left host, the client pod of a bridge and the client pod of a router.
+const HOSTS: &str = "10.71.0.1,fd00:71::1,172.18.0.15,10.72.1.2";
+
 pub fn trials() -> Vec<Trial> {
-    let dropped = |name: &str, guard: fn(&Netns) -> Result<()>, by: &'static [&'static str]| {
-        trial(format!("decider_{name}"), move || drops(guard, false, by))
-    };
-    let dropped6 = |name: &str, guard: fn(&Netns) -> Result<()>, by: &'static [&'static str]| {
-        trial(format!("decider_{name}_ipv6"), move || {
-            drops(guard, true, by)
-        })
-    };
-    vec![
-        dropped("legacy", |host| iptables(host, Frontend::Legacy), LEGACY),
-        dropped6("legacy", |host| iptables6(host, Frontend::Legacy), LEGACY6),
-        dropped(
+    let mut trials = Turns::with(OPTIONS);
+    let nft_drop = |host: &Netns| nft(host, 0, "drop");
+    let by_nft: &[&str] = &["nft_do_chain_inet"];
+    let dropped: [Dropped; 8] = [
+        (
+            "legacy",
+            |host| iptables(host, Frontend::Legacy),
+            Ip::V4,
+            LEGACY,
+        ),
+        (
+            "legacy",
+            |host| iptables6(host, Frontend::Legacy),
+            Ip::V6,
+            LEGACY6,
+        ),
+        (
             "iptables_nft",
             |host| iptables(host, Frontend::Nft),
+            Ip::V4,
             &["nft_do_chain_ipv4"],
         ),
-        dropped6(
+        (
             "iptables_nft",
             |host| iptables6(host, Frontend::Nft),
+            Ip::V6,
             &["nft_do_chain_ipv6"],
         ),
-        dropped("nft", |host| nft(host, 0, "drop"), &["nft_do_chain_inet"]),
-        dropped6("nft", |host| nft(host, 0, "drop"), &["nft_do_chain_inet"]),
-        trial("decider_queue_legacy", || taken(queue_legacy, LEGACY)),
-        trial("decider_queue_nft", || {
-            taken(|host| nft(host, 0, "queue num 7"), &["nft_do_chain_inet"])
-        }),
-        trial("decider_queue_bypass_legacy", || {
-            bypassed(queue_bypass_legacy)
-        }),
-        trial("decider_queue_bypass_nft", || {
-            bypassed(|host| nft(host, 0, "queue num 7 bypass"))
-        }),
-        trial("decider_bridge", bridge),
-        trial("decider_bridged", bridged),
-        trial("decider_ipvs", ipvs),
-        dropped("second_of_two", second_of_two, LEGACY),
-        dropped("first_of_two", first_of_two, &["nft_do_chain_inet"]),
-        trial("decider_nobody", nobody),
-    ]
+        ("nft", nft_drop, Ip::V4, by_nft),
+        ("nft", nft_drop, Ip::V6, by_nft),
+        ("second_of_two", second_of_two, Ip::V4, LEGACY),
+        ("first_of_two", first_of_two, Ip::V4, by_nft),
+    ];
+    for (name, guard, ip, by) in dropped {
+        let name = format!("decider_{name}{}", ip.suffix());
+        trials.trial(name, move |turn| drops(turn, guard, ip, by));
+    }
+    trials.trial("decider_queue_legacy", |turn| {
+        taken(turn, queue_legacy, LEGACY)
+    });
+    trials.trial("decider_queue_nft", |turn| {
+        let guard = |host: &Netns| nft(host, 0, "queue num 7");
+        taken(turn, guard, &["nft_do_chain_inet"])
+    });
+    trials.trial("decider_queue_bypass_legacy", |turn| {
+        bypassed(turn, queue_bypass_legacy)
+    });
+    trials.trial("decider_queue_bypass_nft", |turn| {
+        bypassed(turn, |host| nft(host, 0, "queue num 7 bypass"))
+    });
+    trials.trial("decider_bridge", bridge);
+    trials.trial("decider_bridged", bridged);
+    trials.trial("decider_ipvs", ipvs);
+    trials.trial("decider_nobody", nobody);
+    trials.trials()
 }
+
+/// The end of a trial's name, who drops, the version of IP, and what that is called.
+type Dropped = (
+    &'static str,
+    fn(&Netns) -> Result<()>,
+    Ip,
+    &'static [&'static str],
+);
 
 /// Where the kernels drop what a function of a hook decided to.
 const PLACES: &[&str] = &["nf_hook_slow", "nft_do_chain", "nf_queue"];
@@ -131,8 +160,8 @@ struct Ends {
     right: SocketAddr,
 }
 
-fn ends(ipv6: bool) -> Result<Ends> {
-    let (left, right) = if ipv6 { (LEFT6, RIGHT6) } else { (LEFT, RIGHT) };
+fn ends(ip: Ip) -> Result<Ends> {
+    let (left, right) = ip.of((LEFT, RIGHT), (LEFT6, RIGHT6));
     Ok(Ends {
         left: at(left, CLIENT_PORT)?,
         right: at(right, PORT)?,
@@ -159,33 +188,32 @@ impl Outcome {
     }
 }
 
-fn drops(guard: fn(&Netns) -> Result<()>, ipv6: bool, by: &[&str]) -> Result<()> {
-    ends_at_input(guard, ipv6, "DROP(EPERM)", by)
+fn drops(turn: &Turn, guard: fn(&Netns) -> Result<()>, ip: Ip, by: &[&str]) -> Result<()> {
+    ends_at_input(turn, guard, ip, "DROP(EPERM)", by)
 }
 
 /// A queue takes the datagram from the function that asked for it, and has nobody to give it to.
-fn taken(guard: fn(&Netns) -> Result<()>, by: &[&str]) -> Result<()> {
-    ends_at_input(guard, false, "STOLEN", by)
+fn taken(turn: &Turn, guard: fn(&Netns) -> Result<()>, by: &[&str]) -> Result<()> {
+    ends_at_input(turn, guard, Ip::V4, "STOLEN", by)
 }
 
 /// What `guard` does with a datagram at the hook INPUT is told with the function of it that decided.
 fn ends_at_input(
+    turn: &Turn,
     guard: fn(&Netns) -> Result<()>,
-    ipv6: bool,
+    ip: Ip,
     ending: &str,
     by: &[&str],
 ) -> Result<()> {
-    let link = if ipv6 {
-        Link::build_with_ipv6()?
-    } else {
-        Link::build()?
+    let link = match ip {
+        Ip::V4 => Link::build()?,
+        Ip::V6 => Link::build_with_ipv6()?,
     };
     guard(&link.right)?;
-    let ends = ends(ipv6)?;
+    let ends = ends(ip)?;
     let sender = traffic::udp_socket(&link.left, ends.left)?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let host = ends.left.ip().to_string();
-    let tracer = Tracer::start(&["--netfilter", "-H", &host, "--proto", "udp"])?;
     traffic::send(&sender, ends.right, b"unwanted")?;
     kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
     let outcome = tracer.stop()?;
@@ -220,7 +248,7 @@ fn accepted_by_nobody<'a>(
 }
 
 /// All accept, after another packet was dropped by the same function.
-fn nobody() -> Result<()> {
+fn nobody(turn: &Turn) -> Result<()> {
     let link = Link::build()?;
     nft(&link.right, 0, "drop")?;
     let frontend = Frontend::first_that_works()?;
@@ -229,8 +257,8 @@ fn nobody() -> Result<()> {
     let unwanted = at(RIGHT, PORT)?;
     let wanted = at(RIGHT, PORT + 1)?;
     let exchange = Exchange::open((&link.left, left), (&link.right, wanted))?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let tracer = Tracer::start(&["--netfilter", "-H", LEFT, "--proto", "udp"])?;
     let other = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT + 1)?)?;
     traffic::send(&other, unwanted, b"unwanted")?;
     kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
@@ -252,12 +280,12 @@ fn nobody() -> Result<()> {
 }
 
 /// A queue that lets pass when nobody listens: nobody has decided.
-fn bypassed(guard: fn(&Netns) -> Result<()>) -> Result<()> {
+fn bypassed(turn: &Turn, guard: fn(&Netns) -> Result<()>) -> Result<()> {
     let link = Link::build()?;
     guard(&link.right)?;
-    let ends = ends(false)?;
+    let ends = ends(Ip::V4)?;
     let exchange = Exchange::open((&link.left, ends.left), (&link.right, ends.right))?;
-    let tracer = Tracer::start(&["--netfilter", "-H", LEFT, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     exchange.ask(ends.right)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -271,7 +299,7 @@ fn bypassed(guard: fn(&Netns) -> Result<()>) -> Result<()> {
 }
 
 /// A chain of nftables among the bridge's own functions.
-fn bridge() -> Result<()> {
+fn bridge(turn: &Turn) -> Result<()> {
     let cluster = topology::pods()?;
     let port = PORT.to_string();
     // Where br_netfilter takes a packet away and gives it back, 5.10 and 6.1 leave out a chain of
@@ -288,6 +316,7 @@ fn bridge() -> Result<()> {
     ];
     node.run("nft", &rule)?;
     dropped_between(
+        turn,
         &cluster,
         &[("7.bridge.FORWARD.DROP(EPERM)", &["nft_do_chain_bridge"])],
     )
@@ -295,7 +324,7 @@ fn bridge() -> Result<()> {
 
 /// A bridged packet among IP's functions (br_netfilter): the table drops it there, and the bridge's
 /// hook is told that somebody else has it.
-fn bridged() -> Result<()> {
+fn bridged(turn: &Turn) -> Result<()> {
     let cluster = topology::pods()?;
     topology::filter_bridged(&cluster.node1)?;
     let frontend = Frontend::Legacy;
@@ -306,6 +335,7 @@ fn bridged() -> Result<()> {
     // Two functions became one in 6.12.
     let by_the_bridge = &["br_nf_forward", "br_nf_forward_ip"];
     dropped_between(
+        turn,
         &cluster,
         &[
             ("2.ipv4.FORWARD.DROP(EPERM)", LEGACY),
@@ -315,7 +345,7 @@ fn bridged() -> Result<()> {
 }
 
 /// IPVS takes what is for a Service and sends it on by itself.
-fn ipvs() -> Result<()> {
+fn ipvs(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_ipvs()?;
     let addresses = routed.addresses();
@@ -324,8 +354,7 @@ fn ipvs() -> Result<()> {
         right: addresses.service()?,
     };
     let exchange = routed.exchange()?;
-    let client = addresses.client;
-    let tracer = Tracer::start(&["--netfilter", "-H", client, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     exchange.ask(ends.right)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -339,15 +368,14 @@ fn ipvs() -> Result<()> {
 
 /// A datagram between two pods of a node, which the node drops: these hooks are told, each with one
 /// of these functions.
-fn dropped_between(cluster: &Cluster, wanted: &[(&str, &[&str])]) -> Result<()> {
+fn dropped_between(turn: &Turn, cluster: &Cluster, wanted: &[(&str, &[&str])]) -> Result<()> {
     let ends = Ends {
         left: at(topology::CLIENT, CLIENT_PORT)?,
         right: at(topology::SERVER, PORT)?,
     };
     let sender = traffic::udp_socket(&cluster.client, ends.left)?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let options = ["--netfilter", "-H", topology::CLIENT, "--proto", "udp"];
-    let tracer = Tracer::start(&options)?;
     traffic::send(&sender, ends.right, b"unwanted")?;
     kernel.wait_for(1, |drop| PLACES.contains(&drop.function.as_str()))?;
     let outcome = tracer.stop()?;

@@ -10,6 +10,7 @@ use libtest_mimic::Trial;
 use super::lit::open_tun;
 use super::load::pin;
 use super::trial;
+use super::turns::{Turn, Turns};
 use crate::frontend::Frontend;
 use crate::kernel_trace::KernelTrace;
 use crate::story::hop;
@@ -20,15 +21,29 @@ use crate::tracer::{Outcome, Tracer};
 use crate::traffic::{self, exchange::Exchange};
 use crate::xdp::{Mode, XdpDrop};
 
+/// Who sends into the tunnel in user space.
+const TUNNELLED: &str = "10.83.0.1";
+
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let hosts = format!("{},{TUNNELLED}", node::CLIENT);
+    let options = [
+        "--route", "--life", "--tunnel", "--wide", "-H", &hosts, "--proto", "udp",
+    ];
+    let mut handed_on = Turns::with(&options);
+    handed_on.trial("tun_hands_over", tun_hands_over);
+    handed_on.trial("xdp_redirects_generic", |turn| {
+        xdp_redirects(turn, Mode::Generic)
+    });
+    handed_on.trial("xdp_redirects_driver", |turn| {
+        xdp_redirects(turn, Mode::Driver)
+    });
+    let mut trials = handed_on.trials();
+    trials.extend([
         trial("xdp_drops", xdp_drops),
-        trial("tun_hands_over", tun_hands_over),
-        trial("xdp_redirects_generic", || xdp_redirects(Mode::Generic)),
-        trial("xdp_redirects_driver", || xdp_redirects(Mode::Driver)),
         trial("ipvs_tells", ipvs_tells),
         trial("ipvs_masqueraded", ipvs_masqueraded),
-    ]
+    ]);
+    trials
 }
 
 const ENDS: &[&str] = &["skb_release_head_state", "__consume_stateless_skb"];
@@ -76,7 +91,7 @@ fn xdp_drops() -> Result<()> {
 /// XDP hands what comes in at the node's one device out at its other, past all of IP. Behind the
 /// driver it is the same packet still. In the driver it is none: the one that was sent ends there, and
 /// what the server's device makes of the frame is a new one, which nothing says to be the same.
-fn xdp_redirects(mode: Mode) -> Result<()> {
+fn xdp_redirects(turn: &Turn, mode: Mode) -> Result<()> {
     let routed = Routed::build()?;
     let exchange = routed.exchange()?;
     // Nobody else will write the hardware address.
@@ -95,17 +110,7 @@ fn xdp_redirects(mode: Mode) -> Result<()> {
         }
     };
     let _program = XdpDrop::redirect(&routed.node, "pod0", "eth0", mode)?;
-    let options = [
-        "--route",
-        "--life",
-        "--tunnel",
-        "--wide",
-        "-H",
-        node::CLIENT,
-        "--proto",
-        "udp",
-    ];
-    let tracer = Tracer::start(&options)?;
+    let tracer = turn.listen()?;
     exchange.ask(at(node::SERVER, PORT)?)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -129,23 +134,19 @@ fn xdp_redirects(mode: Mode) -> Result<()> {
 /// A program takes a packet out of one device and puts it into another: for the kernel these are
 /// two packets, and nothing says that they have to do with each other. All on one processor: 7.2
 /// frees a datagram that another one allocated only when it has collected some of them.
-fn tun_hands_over() -> Result<()> {
-    const FROM: &str = "10.83.0.1";
+fn tun_hands_over(turn: &Turn) -> Result<()> {
     const TO: &str = "10.83.0.2";
     let link = Link::build()?;
     let mut out = open_tun(&link.left, "tun7")?;
     let mut into = open_tun(&link.right, "tun7")?;
-    for (host, own) in [(&link.left, FROM), (&link.right, TO)] {
+    for (host, own) in [(&link.left, TUNNELLED), (&link.right, TO)] {
         host.ip(&format!("link set tun7 up\naddr add {own}/24 dev tun7\n"))?;
     }
     let exchange = Exchange::open(
-        (&link.left, at(FROM, CLIENT_PORT)?),
+        (&link.left, at(TUNNELLED, CLIENT_PORT)?),
         (&link.right, at(TO, PORT)?),
     )?;
-    let options = [
-        "--route", "--life", "--tunnel", "--wide", "-H", FROM, "--proto", "udp",
-    ];
-    let tracer = Tracer::start(&options)?;
+    let tracer = turn.listen()?;
     thread::scope(|scope| -> Result<()> {
         let program = scope.spawn(move || -> Result<()> {
             pin(0)?;

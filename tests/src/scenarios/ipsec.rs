@@ -11,30 +11,33 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 
-use super::{skip, trial};
+use super::skip;
+use super::turns::{Turn, Turns};
 use crate::kernel_trace::{KernelDrop, KernelTrace};
 use crate::netns::Netns;
 use crate::story::hop;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::{CLIENT_PORT, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 use crate::traffic::{self, exchange::Exchange};
 
 /// AES-GCM, with a check value of 128 bits; the key ends in four bytes of salt (RFC 4106).
 pub const CIPHER: &str = "aead rfc4106(gcm(aes)) 0x7171717171717171717171717171717100000071 128";
 
 pub fn trials() -> Vec<Trial> {
-    let both = |name: &str, run: fn(&Family) -> Result<()>| {
-        [
-            trial(format!("ipsec_{name}"), move || run(&IPV4)),
-            trial(format!("ipsec_{name}_ipv6"), move || run(&IPV6)),
-        ]
+    let both = |trials: &mut Turns, name: &str, run: fn(&Turn, &Family) -> Result<()>| {
+        trials.trial(format!("ipsec_{name}"), move |turn| run(turn, &IPV4));
+        trials.trial(format!("ipsec_{name}_ipv6"), move |turn| run(turn, &IPV6));
     };
-    let mut trials = Vec::new();
-    trials.extend(both("tunnel", tunnel));
-    trials.extend(both("drop_in_the_clear", in_the_clear));
-    trials.extend(both("drop_no_association", no_association));
-    trials
+    let mut arriving = Turns::with(&["--route", "--xfrm", "--wide", "-H", LEFT_INNER]);
+    both(&mut arriving, "tunnel", tunnel);
+    let mut lost = Turns::with(&["--xfrm", "--drop", "--wide", "-H", LEFT_INNER]);
+    both(&mut lost, "drop_in_the_clear", in_the_clear);
+    both(&mut lost, "drop_no_association", no_association);
+    [arriving, lost]
+        .into_iter()
+        .flat_map(Turns::trials)
+        .collect()
 }
 
 /// An association in each direction, and the policies that demand it at both ends.
@@ -113,6 +116,9 @@ pub struct Family {
     /// What PKT_INFO calls ESP and, where a tunnel's outer header is put on, what is inside.
     names: [&'static str; 2],
 }
+
+/// The left host's addresses inside the tunnels.
+const LEFT_INNER: &str = "10.84.0.1,fd00:84::1";
 
 /// IPv4 in IPv4.
 pub const IPV4: Family = Family {
@@ -203,16 +209,16 @@ fn or_skip(made: Result<()>) -> Result<()> {
     }
 }
 
-fn tunnel(family: &Family) -> Result<()> {
+fn tunnel(turn: &Turn, family: &Family) -> Result<()> {
     let link = family.link()?;
     family.address(&link)?;
     or_skip(family.tunnel().agree(&link))?;
     let (left, right) = (&link.left, &link.right);
     let exchange = family.exchange(&link)?;
-    let [own, peer] = family.inner;
+    let [_, peer] = family.inner;
     // Routes and headers are remembered from then on.
     traffic::exchange_one(left, right, at(peer, PORT + 1)?)?;
-    let tracer = Tracer::start(&["--route", "--xfrm", "--wide", "-H", own])?;
+    let tracer = turn.listen()?;
     exchange.ask(at(peer, PORT)?)?;
     let outcome = tracer.stop()?;
     let inner = family.datagram()?;
@@ -260,7 +266,7 @@ fn tunnel(family: &Family) -> Result<()> {
 }
 
 /// A host that demands ESP gets a datagram as it is.
-fn in_the_clear(family: &Family) -> Result<()> {
+fn in_the_clear(turn: &Turn, family: &Family) -> Result<()> {
     let link = family.link()?;
     family.address(&link)?;
     or_skip(family.tunnel().agree(&link))?;
@@ -268,6 +274,7 @@ fn in_the_clear(family: &Family) -> Result<()> {
         link.left.run("ip", &command)?;
     }
     lose(
+        turn,
         family,
         &link,
         &family.datagram()?,
@@ -283,13 +290,13 @@ fn in_the_clear(family: &Family) -> Result<()> {
 }
 
 /// The receiver does not know the association.
-fn no_association(family: &Family) -> Result<()> {
+fn no_association(turn: &Turn, family: &Family) -> Result<()> {
     let link = family.link()?;
     family.address(&link)?;
     or_skip(family.tunnel().agree(&link))?;
     link.right.run("ip", &["xfrm", "state", "flush"])?;
     let [esp, _] = family.names.map(|name| family.between_hosts(name));
-    lose(family, &link, &esp, "XfrmInNoStates", |drop| {
+    lose(turn, family, &link, &esp, "XfrmInNoStates", |drop| {
         drop.function == "xfrm_input"
     })
 }
@@ -297,6 +304,7 @@ fn no_association(family: &Family) -> Result<()> {
 /// Sends a datagram that the right host drops when it looks as `lost`, which the kernel counts as
 /// `counter`: skbtrace must say what the kernel's own trace does.
 fn lose(
+    turn: &Turn,
     family: &Family,
     link: &Link,
     lost: &str,
@@ -307,8 +315,8 @@ fn lose(
     let sender = traffic::udp_socket(&link.left, at(own, CLIENT_PORT)?)?;
     let _receiver = traffic::udp_socket(&link.right, at(peer, PORT)?)?;
     let before = count(&link.right, counter)?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let tracer = Tracer::start(&["--xfrm", "--drop", "--wide", "-H", own])?;
     traffic::send(&sender, at(peer, PORT)?, b"unwanted")?;
     let drops = kernel.wait_for(1, is_meant)?;
     let outcome = tracer.stop()?;

@@ -1,8 +1,9 @@
 //! The trials, by theme, and how they are run.
 //!
 //! Each trial builds what it needs and removes it, so any of them can be run alone. They run one
-//! after another: hooks see the traffic of the whole machine. What this kernel or this guest cannot
-//! do is a [`Skip`], found out where it matters and not from a version number.
+//! after another, or take turns under one tracer ([`turns`]): hooks see the traffic of the whole
+//! machine. What this kernel or this guest cannot do is a [`Skip`], found out where it matters and
+//! not from a version number.
 
 mod article;
 mod backends;
@@ -30,6 +31,7 @@ mod shared;
 mod sockets;
 mod tunnel_headers;
 mod tunnels;
+mod turns;
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -63,13 +65,13 @@ pub fn skip<T>(reason: impl Into<String>) -> Result<T> {
 static TIMES: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
 /// Names those that took longest: a run is to stay short.
-fn tell_slowest() {
+fn tell_slowest(how_many: usize) {
     let Ok(mut times) = TIMES.lock() else {
         return;
     };
     times.sort_by_key(|(time, _)| Reverse(*time));
     println!("slowest:");
-    for (time, name) in times.iter().take(10) {
+    for (time, name) in times.iter().take(how_many) {
         println!("  {:6.1} s {name}", time.as_secs_f64());
     }
 }
@@ -101,8 +103,9 @@ fn verdict(name: &str, error: &Error) -> Result<Completion, Failed> {
     }
 }
 
-/// Runs the trials whose name contains `filter`, or lists them.
-pub fn run(filter: Option<String>, list: bool) -> ExitCode {
+/// Runs the trials whose name contains `filter`, or lists them; tells how long the `told` slowest
+/// took.
+pub fn run(filter: Option<String>, list: bool, told: usize) -> ExitCode {
     // What the trials stand on, for when one of them fails: they show it themselves otherwise.
     let trials = match filter.as_deref() {
         Some(name) if name.starts_with("network_") => groundwork::trials(),
@@ -117,7 +120,7 @@ pub fn run(filter: Option<String>, list: bool) -> ExitCode {
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !list {
-        tell_slowest();
+        tell_slowest(told);
     }
     conclusion.exit_code()
 }

@@ -6,29 +6,32 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
 use super::trial;
+use super::turns::{Turn, Turns};
 use crate::frontend::Frontend;
 use crate::netns::Netns;
-use crate::topology::{self, Ip, node::Routed};
+use crate::topology::node::{self, Routed};
+use crate::topology::{self, Ip};
 use crate::tracer::{Outcome, Tracer};
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("nat_nothing_to_translate", nothing)];
+    let mut trials = Turns::with(&options());
     for frontend in [Frontend::Legacy, Frontend::Nft] {
         for ip in Ip::BOTH {
             let of = |what| format!("nat_{what}_{frontend}{}", ip.suffix());
-            trials.push(trial(of("destination"), move || destination(frontend, ip)));
-            trials.push(trial(of("source"), move || source(frontend, ip)));
+            trials.trial(of("destination"), move |turn| {
+                destination(turn, frontend, ip)
+            });
+            trials.trial(of("source"), move |turn| source(turn, frontend, ip));
         }
     }
+    let mut trials = trials.trials();
+    trials.push(trial("nat_nothing_to_translate", nothing));
     trials
 }
 
 /// All datagrams between the client, the Service and the server, of which each has one end here.
-fn trace(routed: &Routed, further: &[&str]) -> Result<Tracer> {
-    let ends = routed.addresses();
-    let filter = format!("{},{}", ends.client, ends.server);
-    let options = ["--nat", "--wide", "-H", &filter, "--proto", "udp"];
-    Tracer::start(&[&options, further].concat())
+fn options() -> [&'static str; 6] {
+    ["--nat", "--wide", "-H", node::ENDS, "--proto", "udp"]
 }
 
 fn udp(from: impl Display, to: impl Display) -> String {
@@ -50,13 +53,13 @@ impl Outcome {
 }
 
 /// The Service's address becomes the pod's, and in the answer the pod's becomes the Service's.
-fn destination(frontend: Frontend, ip: Ip) -> Result<()> {
+fn destination(turn: &Turn, frontend: Frontend, ip: Ip) -> Result<()> {
     let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
     let ends = routed.addresses();
     let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed, &[])?;
+    let tracer = turn.listen()?;
     let seen = exchange.ask(service)?;
     exchange.answer(seen, service)?;
     let outcome = tracer.stop()?;
@@ -70,13 +73,13 @@ fn destination(frontend: Frontend, ip: Ip) -> Result<()> {
 }
 
 /// Masquerading: the port is the one that the server saw.
-fn source(frontend: Frontend, ip: Ip) -> Result<()> {
+fn source(turn: &Turn, frontend: Frontend, ip: Ip) -> Result<()> {
     let routed = Routed::build_for(ip)?;
     routed.masquerade(frontend)?;
     let ends = routed.addresses();
     let (client, server) = (ends.client()?, ends.server()?);
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed, &[])?;
+    let tracer = turn.listen()?;
     let seen = exchange.ask(server)?;
     exchange.answer(seen, server)?;
     let outcome = tracer.stop()?;
@@ -98,7 +101,7 @@ fn nothing() -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(Frontend::first_that_works()?)?;
     let exchange = routed.exchange()?;
-    let tracer = trace(&routed, &["--route"])?;
+    let tracer = Tracer::start(&[&options(), ["--route"].as_slice()].concat())?;
     exchange.ask(routed.addresses().server()?)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {

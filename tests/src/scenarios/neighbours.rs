@@ -5,23 +5,26 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-use super::trial;
+use super::turns::{Turn, Turns};
 use crate::kernel_trace::KernelTrace;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT_MAC, RIGHT6, written};
 use crate::topology::{CLIENT_PORT, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 use crate::traffic;
 use crate::traffic::exchange::Exchange;
 
+/// The left host, over both versions.
+const OPTIONS: &[&str] = &["--neigh", "-H", "10.71.0.1,fd00:71::1", "--proto", "udp"];
+
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = Turns::with(OPTIONS);
     for family in [V4, V6] {
         let of = |what| format!("neighbour_{what}_{}", family.name);
-        trials.push(trial(of("new"), move || new(family)));
-        trials.push(trial(of("stale"), move || stale(family)));
-        trials.push(trial(of("absent"), move || absent(family)));
+        trials.trial(of("new"), move |turn| new(turn, family));
+        trials.trial(of("stale"), move |turn| stale(turn, family));
+        trials.trial(of("absent"), move |turn| absent(turn, family));
     }
-    trials
+    trials.trials()
 }
 
 /// What the two versions of IP call things.
@@ -77,10 +80,6 @@ impl Family {
     fn exchange(&self, link: &Link) -> Result<Exchange> {
         Exchange::open((&link.left, self.client()?), (&link.right, self.server()?))
     }
-
-    fn trace(&self) -> Result<Tracer> {
-        Tracer::start(&["--neigh", "-H", self.left, "--proto", "udp"])
-    }
 }
 
 /// How TRACE_INFO names the right host's address.
@@ -109,11 +108,11 @@ fn in_order(told: &[&str], wanted: &[String]) -> Result<()> {
 
 /// One datagram to the right host, of which `change` says what the left one knows: these texts are
 /// told, in this order.
-fn tells(family: Family, change: &str, wanted: &[String]) -> Result<()> {
+fn tells(turn: &Turn, family: Family, change: &str, wanted: &[String]) -> Result<()> {
     let link = family.link()?;
     link.left.ip(change)?;
     let exchange = family.exchange(&link)?;
-    let tracer = family.trace()?;
+    let tracer = turn.listen()?;
     exchange.ask(family.server()?)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -123,9 +122,10 @@ fn tells(family: Family, change: &str, wanted: &[String]) -> Result<()> {
 }
 
 /// Nothing is known of it; it is asked for; then the datagram that waited goes out.
-fn new(family: Family) -> Result<()> {
+fn new(turn: &Turn, family: Family) -> Result<()> {
     let (right, mac) = (family.right, right_mac());
     tells(
+        turn,
         family,
         &format!("neigh del {right} dev eth0\n"),
         &[
@@ -138,10 +138,11 @@ fn new(family: Family) -> Result<()> {
 }
 
 /// It was known, and is used while it is asked anew.
-fn stale(family: Family) -> Result<()> {
+fn stale(turn: &Turn, family: Family) -> Result<()> {
     let (right, mac) = (family.right, right_mac());
     let address = written(RIGHT_MAC);
     tells(
+        turn,
         family,
         &format!("neigh replace {right} lladdr {address} dev eth0 nud stale\n"),
         &[
@@ -152,15 +153,15 @@ fn stale(family: Family) -> Result<()> {
 }
 
 /// Nobody answers for it.
-fn absent(family: Family) -> Result<()> {
+fn absent(turn: &Turn, family: Family) -> Result<()> {
     let link = family.link()?;
     for (name, value) in [("mcast_solicit", "1"), ("retrans_time_ms", "20")] {
         let key = format!("{}/{name}", family.settings);
         link.left.sysctl(&key, value)?;
     }
     let sender = traffic::udp_socket(&link.left, family.client()?)?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let tracer = family.trace()?;
     traffic::send(&sender, at(family.absent, PORT)?, b"unanswered")?;
     let places = ["neigh_invalidate", family.error];
     kernel.wait_for(1, |drop| places.contains(&drop.function.as_str()))?;

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
+use super::turns::{Turn, Turns};
 use super::{skip, trial};
 use crate::frontend::Frontend;
 use crate::story::hop;
@@ -13,22 +14,30 @@ use crate::topology::{
 use crate::tracer::Tracer;
 use crate::traffic;
 
+/// The client: its addresses, and the one that it has behind a tag.
+const FROM: &str = "172.18.0.15,fd00:172:18::15,192.168.100.15";
+
 pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("ipv6_udp", ipv6_udp),
-        trial("tcp_flags", tcp_flags),
-        trial("tcp6_flags", tcp6_flags),
-        trial("arp", arp),
-        trial("vlan", || vlan("vlan", 100, None)),
-        trial("vlan_in_vlan", || vlan("vlan_in_vlan", 200, Some(300))),
-        trial("fragments", fragments),
-        trial("nft_drop", nft_drop),
-    ];
+    let mut datagrams = Turns::with(&["--route", "--host", FROM, "--proto", "udp"]);
+    datagrams.trial("ipv6_udp", ipv6_udp);
+    datagrams.trial("vlan", |turn| vlan(turn, "vlan", 100, None));
+    datagrams.trial("vlan_in_vlan", |turn| {
+        vlan(turn, "vlan_in_vlan", 200, Some(300))
+    });
+    datagrams.trial("fragments", fragments);
+    let mut segments = Turns::with(&["--route", "--host", FROM, "--proto", "tcp"]);
+    segments.trial("tcp_flags", tcp_flags);
+    segments.trial("tcp6_flags", tcp6_flags);
+    let bridged = ["--route", "--iptable", "--host", CLIENT6, "--proto", "udp"];
+    let mut bridged = Turns::with(&bridged);
     for frontend in [Frontend::Legacy, Frontend::Nft] {
-        trials.push(trial(format!("ipv6_bridged::{frontend}"), move || {
-            ipv6_bridged(frontend)
-        }));
+        bridged.trial(format!("ipv6_bridged::{frontend}"), move |turn| {
+            ipv6_bridged(turn, frontend)
+        });
     }
+    let together = [datagrams, segments, bridged];
+    let mut trials: Vec<Trial> = together.into_iter().flat_map(Turns::trials).collect();
+    trials.extend([trial("arp", arp), trial("nft_drop", nft_drop)]);
     trials
 }
 
@@ -49,9 +58,9 @@ fn send(cluster: &Cluster, from: &str, to: &str, payload: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn ipv6_udp() -> Result<()> {
+fn ipv6_udp(turn: &Turn) -> Result<()> {
     let cluster = pods6()?;
-    let tracer = Tracer::start(&["--route", "--host", CLIENT6, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     send(&cluster, CLIENT6, SERVER6, b"six")?;
     let outcome = tracer.stop()?;
     let (client, node, server) = (&cluster.client, &cluster.node1, &cluster.server);
@@ -76,7 +85,7 @@ fn ipv6_udp() -> Result<()> {
 }
 
 /// Bridged IPv6 passes ip6tables.
-fn ipv6_bridged(frontend: Frontend) -> Result<()> {
+fn ipv6_bridged(turn: &Turn, frontend: Frontend) -> Result<()> {
     let cluster = pods6()?;
     let node = &cluster.node1;
     let rule = [
@@ -89,7 +98,7 @@ fn ipv6_bridged(frontend: Frontend) -> Result<()> {
         ));
     }
     topology::filter_bridged(node)?;
-    let tracer = Tracer::start(&["--route", "--iptable", "--host", CLIENT6, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     send(&cluster, CLIENT6, SERVER6, b"six")?;
     let outcome = tracer.stop()?;
     let pkt = format!("U:[{CLIENT6}]:{CLIENT_PORT}->[{SERVER6}]:{PORT}");
@@ -109,9 +118,9 @@ fn ipv6_bridged(frontend: Frontend) -> Result<()> {
     })())
 }
 
-fn tcp_flags() -> Result<()> {
+fn tcp_flags(turn: &Turn) -> Result<()> {
     let cluster = topology::pods()?;
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "--proto", "tcp"])?;
+    let tracer = turn.listen()?;
     let at = topology::at(SERVER, PORT)?;
     let peer = traffic::tcp_conversation(&cluster.client, at, &cluster.server, at)?;
     let outcome = tracer.stop()?;
@@ -133,9 +142,9 @@ fn tcp_flags() -> Result<()> {
     })())
 }
 
-fn tcp6_flags() -> Result<()> {
+fn tcp6_flags(turn: &Turn) -> Result<()> {
     let cluster = pods6()?;
-    let tracer = Tracer::start(&["--route", "--host", CLIENT6, "--proto", "tcp"])?;
+    let tracer = turn.listen()?;
     let at = topology::at(SERVER6, PORT)?;
     let peer = traffic::tcp_conversation(&cluster.client, at, &cluster.server, at)?;
     let outcome = tracer.stop()?;
@@ -189,13 +198,13 @@ fn arp() -> Result<()> {
 }
 
 /// Tagged frames are decoded: the outer tag travels beside the frame, an inner one in it.
-fn vlan(name: &str, outer: u16, inner: Option<u16>) -> Result<()> {
-    const FROM: &str = "192.168.100.15";
+fn vlan(turn: &Turn, name: &str, outer: u16, inner: Option<u16>) -> Result<()> {
+    const TAGGED: &str = "192.168.100.15";
     const TO: &str = "192.168.100.12";
     let cluster = topology::pods()?;
     let pods = [
-        (&cluster.client, FROM, TO, SERVER_MAC),
-        (&cluster.server, TO, FROM, CLIENT_MAC),
+        (&cluster.client, TAGGED, TO, SERVER_MAC),
+        (&cluster.server, TO, TAGGED, CLIENT_MAC),
     ];
     for (pod, own, peer, peer_mac) in pods {
         let mut script = format!(
@@ -217,10 +226,10 @@ fn vlan(name: &str, outer: u16, inner: Option<u16>) -> Result<()> {
         pod.ip(&script)?;
     }
     traffic::exchange_one(&cluster.client, &cluster.server, topology::at(TO, 9)?)?;
-    let tracer = Tracer::start(&["--route", "--host", FROM, "--proto", "udp"])?;
-    send(&cluster, FROM, TO, name.as_bytes())?;
+    let tracer = turn.listen()?;
+    send(&cluster, TAGGED, TO, name.as_bytes())?;
     let outcome = tracer.stop()?;
-    let pkt = format!("U:{FROM}:{CLIENT_PORT}->{TO}:{PORT}");
+    let pkt = format!("U:{TAGGED}:{CLIENT_PORT}->{TO}:{PORT}");
     let hop = |names| hop(names).pkt(&pkt);
     outcome.explain((|| {
         outcome.complete()?;
@@ -279,10 +288,10 @@ fn nft_drop() -> Result<()> {
 }
 
 /// Only a datagram's first fragment has ports; the others are named `F:`.
-fn fragments() -> Result<()> {
+fn fragments(turn: &Turn) -> Result<()> {
     let cluster = topology::pods()?;
     let (client, server) = (&cluster.client, &cluster.server);
-    let tracer = Tracer::start(&["--route", "--host", CLIENT, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     send(&cluster, CLIENT, SERVER, &[b'x'; 4000])?;
     let outcome = tracer.stop()?;
     let first = format!("U:{CLIENT}:{CLIENT_PORT}->{SERVER}:{PORT}");

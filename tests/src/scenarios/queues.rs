@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
+use super::turns::{Turn, Turns};
 use super::{skip, trial};
 use crate::kernel_trace::KernelTrace;
 use crate::netns::Netns;
@@ -14,13 +15,14 @@ use crate::traffic;
 use crate::traffic::exchange::Exchange;
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("queue_netem_delays", netem),
-        trial("queue_tbf_delays", tbf),
-        trial("queue_behind_a_class", behind_a_class),
-        trial("queue_without_followed_packets", unfollowed),
-        trial("queue_drops", drops),
-    ]
+    let mut trials = Turns::with(OPTIONS);
+    trials.trial("queue_netem_delays", netem);
+    trials.trial("queue_tbf_delays", tbf);
+    trials.trial("queue_behind_a_class", behind_a_class);
+    trials.trial("queue_drops", drops);
+    let mut trials = trials.trials();
+    trials.push(trial("queue_without_followed_packets", unfollowed));
+    trials
 }
 
 const OPTIONS: &[&str] = &["--qdisc", "--wide", "-H", LEFT, "--proto", "udp"];
@@ -105,10 +107,10 @@ fn send(link: &Link, count: usize) -> Result<()> {
 }
 
 /// A discipline in which a datagram waits 20 ms, and once.
-fn waits_once(discipline: &[&str]) -> Result<()> {
+fn waits_once(turn: &Turn, discipline: &[&str]) -> Result<()> {
     let link = Link::build()?;
     tc(&link.left, discipline)?;
-    let tracer = Tracer::start(OPTIONS)?;
+    let tracer = turn.listen()?;
     send(&link, 1)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -123,16 +125,16 @@ fn waits_once(discipline: &[&str]) -> Result<()> {
 }
 
 /// netem keeps every packet so long.
-fn netem() -> Result<()> {
-    waits_once(&["qdisc add dev eth0 root netem delay 20ms"])
+fn netem(turn: &Turn) -> Result<()> {
+    waits_once(turn, &["qdisc add dev eth0 root netem delay 20ms"])
 }
 
 /// The bucket is full for one datagram, and each further one takes 10 ms: 1042 bytes at 800 kbit/s.
-fn tbf() -> Result<()> {
+fn tbf(turn: &Turn) -> Result<()> {
     let link = Link::build()?;
     let queue = "qdisc add dev eth0 root tbf rate 800kbit burst 1600 limit 100000";
     tc(&link.left, &[queue])?;
-    let tracer = Tracer::start(OPTIONS)?;
+    let tracer = turn.listen()?;
     send(&link, 4)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
@@ -155,13 +157,16 @@ fn tbf() -> Result<()> {
 }
 
 /// A queue within a queue: the packet waits in one of them.
-fn behind_a_class() -> Result<()> {
-    waits_once(&[
-        "qdisc add dev eth0 root handle 1: prio",
-        "qdisc add dev eth0 parent 1:1 netem delay 20ms",
-        "qdisc add dev eth0 parent 1:2 netem delay 20ms",
-        "qdisc add dev eth0 parent 1:3 netem delay 20ms",
-    ])
+fn behind_a_class(turn: &Turn) -> Result<()> {
+    waits_once(
+        turn,
+        &[
+            "qdisc add dev eth0 root handle 1: prio",
+            "qdisc add dev eth0 parent 1:1 netem delay 20ms",
+            "qdisc add dev eth0 parent 1:2 netem delay 20ms",
+            "qdisc add dev eth0 parent 1:3 netem delay 20ms",
+        ],
+    )
 }
 
 /// No wait is told of packets that nobody follows.
@@ -185,13 +190,13 @@ fn unfollowed() -> Result<()> {
 }
 
 /// What the queue loses is told, and no other drop.
-fn drops() -> Result<()> {
+fn drops(turn: &Turn) -> Result<()> {
     let link = Link::build()?;
     tc(&link.left, &["qdisc add dev eth0 root netem loss 100%"])?;
     let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
     let back = traffic::udp_socket(&link.right, at(RIGHT, PORT)?)?;
+    let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
-    let tracer = Tracer::start(OPTIONS)?;
     traffic::send(&sender, at(RIGHT, PORT)?, b"unwanted")?;
     // This one arrives, and nobody has the port.
     traffic::send(&back, at(LEFT, CLIENT_PORT + 1)?, b"unwanted")?;

@@ -8,26 +8,28 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::trial;
+use super::turns::{Turn, Turns};
 use crate::row::Row;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::{CLIENT_PORT, PORT, at};
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::Outcome;
 use crate::traffic::{self, exchange::Exchange};
 use crate::wait::{self, SOON};
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut datagrams = Turns::with(&options("udp"));
+    let mut segments = Turns::with(&options("tcp"));
     for family in [&V4, &V6] {
         let name = |what: &str| format!("socket_{what}_{}", family.name);
-        trials.extend([
-            trial(name("udp"), || udp(family)),
-            trial(name("full"), || full(family)),
-            trial(name("tcp"), || tcp(family)),
-            trial(name("backlog"), || backlog(family)),
-        ]);
+        datagrams.trial(name("udp"), |turn| udp(turn, family));
+        datagrams.trial(name("full"), |turn| full(turn, family));
+        segments.trial(name("tcp"), |turn| tcp(turn, family));
+        segments.trial(name("backlog"), |turn| backlog(turn, family));
     }
-    trials
+    [datagrams, segments]
+        .into_iter()
+        .flat_map(Turns::trials)
+        .collect()
 }
 
 /// A family, with the functions that only it has.
@@ -61,11 +63,19 @@ static V6: Family = Family {
     segment: "tcp_v6_do_rcv",
 };
 
-impl Family {
-    fn options(&self, proto: &'static str) -> [&'static str; 6] {
-        ["--socket", "--wide", "-H", self.left, "--proto", proto]
-    }
+/// What passes the left host of either family.
+fn options(proto: &str) -> [&str; 6] {
+    [
+        "--socket",
+        "--wide",
+        "-H",
+        "10.71.0.1,fd00:71::1",
+        "--proto",
+        proto,
+    ]
+}
 
+impl Family {
     /// An end of a connection as it is printed.
     fn end(&self, address: &str, port: u16) -> String {
         if address.contains(':') {
@@ -90,13 +100,13 @@ fn ourselves() -> Result<String> {
 }
 
 /// Sender and receiver are known, each at its side.
-fn udp(family: &'static Family) -> Result<()> {
+fn udp(turn: &Turn, family: &'static Family) -> Result<()> {
     let link = Link::build_with_ipv6()?;
     let exchange = Exchange::open(
         (&link.left, at(family.left, CLIENT_PORT)?),
         (&link.right, at(family.right, PORT)?),
     )?;
-    let tracer = Tracer::start(&family.options("udp"))?;
+    let tracer = turn.listen()?;
     exchange.ask(at(family.right, PORT)?)?;
     let outcome = tracer.stop()?;
     let process = ourselves()?;
@@ -129,12 +139,12 @@ fn udp(family: &'static Family) -> Result<()> {
 }
 
 /// A receiver that does not read, with room for a datagram or two.
-fn full(family: &'static Family) -> Result<()> {
+fn full(turn: &Turn, family: &'static Family) -> Result<()> {
     let link = Link::build_with_ipv6()?;
     let receiver = traffic::udp_socket(&link.right, at(family.right, PORT)?)?;
     setsockopt(&receiver, sockopt::RcvBuf, &1).context("cannot set SO_RCVBUF")?;
     let sender = traffic::udp_socket(&link.left, at(family.left, CLIENT_PORT)?)?;
-    let tracer = Tracer::start(&family.options("udp"))?;
+    let tracer = turn.listen()?;
     for _ in 0..10 {
         traffic::send(&sender, at(family.right, PORT)?, &[b'x'; 1000])?;
     }
@@ -211,10 +221,10 @@ impl Drop for Server {
 }
 
 /// A connection to another process: first the socket that listens is its, then the connection's.
-fn tcp(family: &'static Family) -> Result<()> {
+fn tcp(turn: &Turn, family: &'static Family) -> Result<()> {
     let link = Link::build_with_ipv6()?;
     let server = Server::start(&link)?;
-    let tracer = Tracer::start(&family.options("tcp"))?;
+    let tracer = turn.listen()?;
     let to = at(family.right, PORT)?;
     let stream = link.left.enter(|| {
         TcpStream::connect_timeout(&to, SOON).with_context(|| format!("cannot connect to {to}"))
@@ -256,9 +266,9 @@ fn tcp(family: &'static Family) -> Result<()> {
 
 /// More is written at once than fits a segment: while the sender has the socket, acknowledgements
 /// come and must wait.
-fn backlog(family: &'static Family) -> Result<()> {
+fn backlog(turn: &Turn, family: &'static Family) -> Result<()> {
     let link = Link::build_with_ipv6()?;
-    let tracer = Tracer::start(&family.options("tcp"))?;
+    let tracer = turn.listen()?;
     let to = at(family.right, PORT)?;
     traffic::stream::send_at_once(&link.left, to, &link.right, to, 1 << 20)?;
     let outcome = tracer.stop()?;

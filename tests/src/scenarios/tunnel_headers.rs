@@ -3,28 +3,29 @@
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 
-use super::trial;
+use super::turns::{Turn, Turns};
 use crate::netns::Netns;
 use crate::row::Row;
 use crate::topology::at;
-use crate::topology::tunnel::{Kind, Tunnel};
-use crate::tracer::{Outcome, Tracer};
+use crate::topology::tunnel::{Kind, SERVERS, Tunnel};
+use crate::tracer::Outcome;
 
 pub fn trials() -> Vec<Trial> {
-    let of = |kind: Kind| {
-        let name = format!("both_headers_{}", kind.name());
-        trial(name, move || through(kind))
-    };
-    Kind::ALL.into_iter().map(of).collect()
+    let mut trials = Turns::with(&["--tunnel", "--wide", "-H", SERVERS]);
+    for kind in Kind::ALL {
+        trials.trial(format!("both_headers_{}", kind.name()), move |turn| {
+            through(turn, kind)
+        });
+    }
+    trials.trials()
 }
 
-fn through(kind: Kind) -> Result<()> {
+fn through(turn: &Turn, kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
     let [client, server] = tunnel.inner()?;
     let exchange = tunnel.exchange()?;
-    let inner = server.ip().to_string();
-    let tracer = Tracer::start(&["--tunnel", "--wide", "-H", &inner])?;
+    let tracer = turn.listen()?;
     exchange.ask(server)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {

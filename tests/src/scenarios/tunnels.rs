@@ -8,26 +8,30 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
-use super::trial;
+use super::turns::{Turn, Turns};
 use crate::netns::Netns;
 use crate::story::hop;
 use crate::topology::at;
-use crate::topology::tunnel::{Kind, Tunnel};
-use crate::tracer::{Outcome, Tracer};
+use crate::topology::tunnel::{Kind, SERVERS, Tunnel};
+use crate::tracer::Outcome;
 
 pub fn trials() -> Vec<Trial> {
-    let of = |kind: Kind| trial(format!("tunnel_{}", kind.name()), move || through(kind));
-    Kind::ALL.into_iter().map(of).collect()
+    let mut trials = Turns::with(&["--route", "--tunnel", "--wide", "-H", SERVERS]);
+    for kind in Kind::ALL {
+        trials.trial(format!("tunnel_{}", kind.name()), move |turn| {
+            through(turn, kind)
+        });
+    }
+    trials.trials()
 }
 
 /// A question through the tunnel, and its answer back.
-fn through(kind: Kind) -> Result<()> {
+fn through(turn: &Turn, kind: Kind) -> Result<()> {
     let tunnel = Tunnel::build(kind)?;
     let (left, right) = (&tunnel.link.left, &tunnel.link.right);
     let [client, server] = tunnel.inner()?;
     let exchange = tunnel.exchange()?;
-    let inner = server.ip().to_string();
-    let tracer = Tracer::start(&["--route", "--tunnel", "--wide", "-H", &inner])?;
+    let tracer = turn.listen()?;
     let seen = exchange.ask(server)?;
     exchange.answer(seen, server)?;
     let outcome = tracer.stop()?;

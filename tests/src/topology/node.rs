@@ -94,6 +94,9 @@ impl Addresses {
     }
 }
 
+/// Addresses of both versions' pods: each datagram through the node has one of them.
+pub const ENDS: &str = "10.72.1.2,10.72.2.2,fd00:72:1::2,fd00:72:2::2";
+
 const NODE_OUT_MAC: [u8; 6] = [0x0a, 0x72, 2, 0, 0, 1];
 /// Hardware address of the server.
 pub const SERVER_MAC: [u8; 6] = [0x0a, 0x72, 2, 0, 0, 2];

@@ -25,6 +25,8 @@ pub const LEFT_INNER: &str = "192.168.71.1";
 pub const RIGHT_INNER: &str = "192.168.71.2";
 /// Inner addresses of a tunnel that carries IPv6.
 const INNER6: [&str; 2] = ["fd00:77::1", "fd00:77::2"];
+/// The right host's inner addresses of both versions.
+pub const SERVERS: &str = "192.168.71.2,fd00:77::2";
 
 /// UDP port that WireGuard uses here.
 pub const WIREGUARD_PORT: u16 = 51820;

@@ -17,6 +17,9 @@ pub struct Case {
     pub whole_path: bool,
     /// Packets are followed, as they are unless told otherwise.
     pub followed: bool,
+    /// At every function of the path, and not at some from its top to its bottom: the programs at
+    /// all of them compare alike.
+    pub everywhere: bool,
 }
 
 const fn case(
@@ -32,11 +35,18 @@ const fn case(
         unwanted,
         whole_path: true,
         followed: false,
+        everywhere: false,
     }
+}
+
+const fn everywhere(mut case: Case) -> Case {
+    case.everywhere = true;
+    case
 }
 
 const fn followed(mut case: Case) -> Case {
     case.followed = true;
+    case.everywhere = true;
     case
 }
 
@@ -47,7 +57,7 @@ const fn partial(mut case: Case) -> Case {
 
 /// All filters that a list of packets can show.
 pub const CASES: &[Case] = &[
-    case(
+    everywhere(case(
         "host",
         &["--host", CLIENT],
         &[
@@ -58,7 +68,7 @@ pub const CASES: &[Case] = &[
             udp(Node, Server, 40003, 7001),
             udp(Client, Server, 40004, 7001).v6(),
         ],
-    ),
+    )),
     case(
         "host6",
         &["--host", CLIENT6],
@@ -110,7 +120,7 @@ pub const CASES: &[Case] = &[
         &[udp(Server, Client, 40002, 7001).v6()],
         &[udp(Client, Server, 40001, 7001).v6()],
     ),
-    case(
+    everywhere(case(
         "port",
         &["--port", "7001"],
         &[
@@ -121,7 +131,7 @@ pub const CASES: &[Case] = &[
             udp(Client, Server, 40003, 7002),
             udp(Client, Server, 40003, 7002).v6(),
         ],
-    ),
+    )),
     case(
         "sport",
         &["--sport", "40001"],

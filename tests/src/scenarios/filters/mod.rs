@@ -57,11 +57,18 @@ fn pods6() -> Result<Cluster> {
     })
 }
 
+/// Functions from the socket down to the device and up again, of both versions of IP.
+const SOME: &str = "^(ip_send_skb|ip6_send_skb|ip_output|ip6_output|__dev_queue_xmit|\
+    br_handle_frame|__netif_receive_skb|ip_rcv|ipv6_rcv|udp_rcv|udpv6_rcv|icmp_rcv|icmpv6_rcv)$";
+
 /// What is not asked anew is not the filter's doing, so packets are followed in one case only.
 /// (Following is also what takes a tracer longest to start.)
 fn hold(case: &Case, cluster: &Cluster) -> Result<()> {
     let mut options = vec!["--route"];
     options.extend((!case.followed).then_some("--no-follow"));
+    if !case.everywhere {
+        options.extend(["--func", SOME]);
+    }
     options.extend(case.options);
     let tracer = Tracer::start(&options)?;
     for packet in case.unwanted.iter().chain(case.wanted) {
@@ -124,7 +131,7 @@ fn arrive(outcome: &Outcome, cluster: &Cluster, wanted: &[Packet]) -> Result<()>
 /// Pings with the wanted identifier and their replies, and not those with another.
 fn icmpid() -> Result<()> {
     let cluster = pods6()?;
-    let tracer = Tracer::start(&["--route", "--icmpid", "4242"])?;
+    let tracer = Tracer::start(&["--route", "--func", SOME, "--icmpid", "4242"])?;
     let wanted = [ping(Client, Server, 4242), ping(Client, Server, 4242).v6()];
     let unwanted = [ping(Client, Server, 4243), ping(Client, Server, 4243).v6()];
     for packet in [unwanted, wanted].as_flattened() {
@@ -236,7 +243,12 @@ fn equal_addresses(named: Named) -> Result<()> {
         Named::Path => format!("/run/netns/{}", one.client.name()),
         Named::Process => format!("pid:{}", resident.0.id()),
     };
-    let tracer = Tracer::start(&["--no-follow", "--route", "--host", CLIENT, "-N", &name])?;
+    let mut options = vec!["--no-follow", "--route", "--host", CLIENT, "-N", &name];
+    if !matches!(named, Named::Name) {
+        // What the name says is the same; this is about how it is read.
+        options.extend(["--func", SOME]);
+    }
+    let tracer = Tracer::start(&options)?;
     packet.send(&other)?;
     packet.send(&one)?;
     packet.send(&other)?;
@@ -255,7 +267,7 @@ fn equal_addresses(named: Named) -> Result<()> {
 fn pid() -> Result<()> {
     let cluster = topology::pods()?;
     let own = std::process::id().to_string();
-    let tracer = Tracer::start(&["--route", "--pid", &own])?;
+    let tracer = Tracer::start(&["--route", "--func", SOME, "--pid", &own])?;
     cluster
         .client
         .enter(|| process::run("ping", &["-c", "1", "-W", "5", "172.18.0.1"]))?;

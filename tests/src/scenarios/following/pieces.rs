@@ -5,6 +5,7 @@ use libtest_mimic::Trial;
 
 use crate::netns::Netns;
 use crate::scenarios::trial;
+use crate::scenarios::turns::{Turn, Turns};
 use crate::story::hop;
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
 use crate::topology::node::{self, Routed};
@@ -13,12 +14,14 @@ use crate::tracer::{Outcome, Tracer};
 use crate::traffic::{self, exchange::Exchange};
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("follow_segments", segments),
-        trial("follow_fragments", || fragments(false)),
-        trial("follow_fragments6", || fragments(true)),
-        trial("follow_router_fragments", router_fragments),
-    ]
+    let port = PORT.to_string();
+    let mut cut = Turns::with(&["--route", "--wide", "-P", &port]);
+    cut.trial("follow_fragments", |turn| fragments(turn, false));
+    cut.trial("follow_fragments6", |turn| fragments(turn, true));
+    cut.trial("follow_router_fragments", router_fragments);
+    let mut trials = cut.trials();
+    trials.push(trial("follow_segments", segments));
+    trials
 }
 
 /// What the node's `eth0` cuts a large packet into are that packet's children.
@@ -68,14 +71,13 @@ fn is_child(piece: &crate::row::Identity, whole: u64) -> bool {
 
 /// A datagram of three fragments. Only the first has ports, so the filter finds the others by
 /// their origin alone.
-fn fragments(ipv6: bool) -> Result<()> {
+fn fragments(turn: &Turn, ipv6: bool) -> Result<()> {
     let (link, from, to) = if ipv6 {
         (Link::build_with_ipv6()?, LEFT6, RIGHT6)
     } else {
         (Link::build()?, LEFT, RIGHT)
     };
-    let port = PORT.to_string();
-    let tracer = Tracer::start(&["--route", "--wide", "-P", &port])?;
+    let tracer = turn.listen()?;
     let exchange = Exchange::open(
         (&link.left, at(from, CLIENT_PORT)?),
         (&link.right, at(to, PORT)?),
@@ -126,13 +128,12 @@ fn cut_and_joined(
 }
 
 /// A router cuts a datagram that comes in one frame: each fragment is a new packet.
-fn router_fragments() -> Result<()> {
+fn router_fragments(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     routed.narrow_the_end()?;
     let frame = routed.whole_frame(1400)?;
     let receiver = traffic::udp_socket(&routed.server, at(node::SERVER, PORT)?)?;
-    let port = PORT.to_string();
-    let tracer = Tracer::start(&["--route", "--wide", "-P", &port])?;
+    let tracer = turn.listen()?;
     frame.transmit(&routed.client, "eth0")?;
     traffic::receive(&receiver)?;
     let outcome = tracer.stop()?;

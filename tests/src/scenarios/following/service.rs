@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 use crate::frontend::Frontend;
 use crate::kernel_trace::{KernelDrop, KernelTrace};
 use crate::scenarios::trial;
+use crate::scenarios::turns::{Turn, Turns};
 use crate::story::hop;
 use crate::topology::node::{self, Routed};
 use crate::topology::{CLIENT_PORT, Ip, PORT, at};
@@ -13,17 +14,18 @@ use crate::tracer::Tracer;
 use crate::traffic;
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("follow_ipvs", ipvs),
-        trial("follow_not", not_followed),
-        trial("follow_to_the_drop", to_the_drop),
-    ];
+    let services = format!("{},{}", node::V4.service, node::V6.service);
+    let mut trials = Turns::with(&["--route", "--wide", "-H", &services, "--proto", "udp"]);
+    trials.trial("follow_ipvs", ipvs);
     for frontend in [Frontend::Legacy, Frontend::Nft] {
         for ip in Ip::BOTH {
             let name = format!("follow_service_{frontend}{}", ip.suffix());
-            trials.push(trial(name, move || service(frontend, ip)));
+            trials.trial(name, move |turn| service(turn, frontend, ip));
         }
     }
+    let mut trials = trials.trials();
+    trials.push(trial("follow_not", not_followed));
+    trials.push(trial("follow_to_the_drop", to_the_drop));
     trials
 }
 
@@ -34,13 +36,13 @@ fn ask_service(routed: &Routed) -> Result<()> {
 }
 
 /// Found by the Service's address, seen to the server's socket with the pod's and the node's.
-fn service(frontend: Frontend, ip: Ip) -> Result<()> {
+fn service(turn: &Turn, frontend: Frontend, ip: Ip) -> Result<()> {
     let routed = Routed::build_for(ip)?;
     routed.serve_by_dnat(frontend)?;
     routed.masquerade(frontend)?;
     let ends = routed.addresses();
     let (client, service, server) = (ends.client()?, ends.service()?, ends.server()?);
-    let tracer = Tracer::start(&["--route", "--wide", "-H", ends.service, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     ask_service(&routed)?;
     let outcome = tracer.stop()?;
     let to_service = format!("->{service}");
@@ -79,10 +81,10 @@ fn service(frontend: Frontend, ip: Ip) -> Result<()> {
 }
 
 /// IPVS translates without a word to netfilter's NAT.
-fn ipvs() -> Result<()> {
+fn ipvs(turn: &Turn) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_ipvs()?;
-    let tracer = Tracer::start(&["--route", "--wide", "-H", node::SERVICE, "--proto", "udp"])?;
+    let tracer = turn.listen()?;
     ask_service(&routed)?;
     let outcome = tracer.stop()?;
     let to_service = format!("->{}:{PORT}", node::SERVICE);
