@@ -51,6 +51,8 @@ pub enum Invocation {
     Completions(Shell),
     /// Print the manual page.
     Man,
+    /// Print the schema of the lines of JSON.
+    Schema,
 }
 
 /// The options of tracing.
@@ -160,8 +162,8 @@ pub struct OutputArgs {
     /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
-    /// table, or wide: with CPU, LEN, MARK, PID, COMM, the
-    /// netns name, ID, STAGE and LINK
+    /// table; wide: with CPU, LEN, MARK, PID, COMM, the netns
+    /// name, ID, STAGE and LINK; json: an object a line
     #[arg(
         long,
         value_name = "FORMAT",
@@ -270,6 +272,8 @@ enum Other {
     },
     /// Print the manual page
     Man,
+    /// Print the JSON Schema of the lines of --format json
+    Schema,
 }
 
 /// The definition, complete with help texts.
@@ -301,6 +305,7 @@ where
         Some(Other::Check { btf }) => Invocation::Check { btf },
         Some(Other::Completions { shell }) => Invocation::Completions(shell),
         Some(Other::Man) => Invocation::Man,
+        Some(Other::Schema) => Invocation::Schema,
     })
 }
 

@@ -30,7 +30,7 @@ use crate::{
     kernel::features,
     output::Output,
     printer::{Flow, Printer, Printing},
-    render::{Format, TableOptions, TimeFormat, local_utc_offset},
+    render::{Format, JsonOptions, TableOptions, TimeFormat, local_utc_offset},
     settings::{ColorChoice, FormatChoice, Settings, TimeStyle},
     stats::Account,
     tell,
@@ -289,6 +289,9 @@ fn format(settings: &Settings, color: bool) -> Format {
     match settings.format {
         FormatChoice::Table => table(false),
         FormatChoice::Wide => table(true),
+        FormatChoice::Json => Format::Json(JsonOptions {
+            unix_offset_ns: unix_offset_ns(),
+        }),
     }
 }
 
@@ -296,10 +299,15 @@ fn time_format(style: TimeStyle) -> TimeFormat {
     match style {
         TimeStyle::Boot => TimeFormat::SinceBoot,
         TimeStyle::Wall => TimeFormat::WallClock {
-            unix_offset_ns: clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC),
+            unix_offset_ns: unix_offset_ns(),
             utc_offset: local_utc_offset,
         },
     }
+}
+
+/// What to add to the clock that events carry for Unix time.
+fn unix_offset_ns() -> i64 {
+    clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC)
 }
 
 /// Nanoseconds of the clock that events carry.

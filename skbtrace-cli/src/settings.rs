@@ -113,6 +113,8 @@ pub enum FormatChoice {
     Table,
     /// The same with more columns.
     Wide,
+    /// One object of JSON an event and a line, with all that is known.
+    Json,
 }
 
 /// A value of `--color`.
@@ -169,7 +171,7 @@ macro_rules! values {
         }
     };
 }
-values!(FormatChoice: Table = "table", Wide = "wide");
+values!(FormatChoice: Table = "table", Wide = "wide", Json = "json");
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
@@ -246,7 +248,7 @@ impl Settings {
     #[must_use]
     pub fn wants_ends(&self) -> bool {
         match self.format {
-            FormatChoice::Table | FormatChoice::Wide => false,
+            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => false,
         }
     }
 

@@ -14,6 +14,7 @@ mod drops;
 mod edges;
 mod filters;
 mod following;
+mod formats;
 mod functions;
 mod groundwork;
 mod ipsec;
@@ -130,6 +131,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         protocols::trials(),
         filters::trials(),
         functions::trials(),
+        formats::trials(),
         lifecycle::trials(),
         command::trials(),
         drops::trials(filter),
