@@ -49,6 +49,8 @@ pub enum Invocation {
     Man,
     /// Tell what a recording holds.
     Replay(ReplayArgs),
+    /// Print the schema of the lines of JSON.
+    Schema,
 }
 
 /// The options of tracing.
@@ -164,8 +166,8 @@ pub struct OutputArgs {
     /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
-    /// table, or wide: with CPU, LEN, MARK, PID, COMM, the
-    /// netns name, ID, STAGE and LINK
+    /// table; wide: with CPU, LEN, MARK, PID, COMM, the netns
+    /// name, ID, STAGE and LINK; json: an object a line
     #[arg(
         long,
         value_name = "FORMAT",
@@ -346,6 +348,8 @@ enum Other {
     },
     /// Print the manual page
     Man,
+    /// Print the JSON Schema of the lines of --format json
+    Schema,
 }
 
 /// The definition, complete with help texts.
@@ -378,6 +382,7 @@ where
         Some(Other::Completions { shell }) => Invocation::Completions(shell),
         Some(Other::Man) => Invocation::Man,
         Some(Other::Replay(replay)) => Invocation::Replay(*replay),
+        Some(Other::Schema) => Invocation::Schema,
     })
 }
 

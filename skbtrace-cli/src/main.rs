@@ -4,7 +4,7 @@ use std::{env, io, process::ExitCode};
 
 use skbtrace_cli::{
     args::{self, Invocation},
-    commands::{self, check, generate},
+    commands::{self, check, generate, schema},
     replay::{self, ReplaySettings},
     session::{self, Ending},
     settings::Settings,
@@ -59,6 +59,10 @@ fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         }
         Invocation::Man => {
             generate::man(&mut io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Invocation::Schema => {
+            schema::run(&mut io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
     }

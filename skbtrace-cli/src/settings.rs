@@ -22,7 +22,7 @@ use crate::{
         sections,
     },
     recording::Rotation,
-    render::{Format, TableOptions, TimeFormat},
+    render::{Format, JsonOptions, TableOptions, TimeFormat},
 };
 
 /// Everything a run is told.
@@ -118,6 +118,7 @@ impl Look {
         match self.format {
             FormatChoice::Table => table(false),
             FormatChoice::Wide => table(true),
+            FormatChoice::Json => Format::Json(JsonOptions { unix_offset_ns }),
         }
     }
 }
@@ -167,6 +168,8 @@ pub enum FormatChoice {
     Table,
     /// The same with more columns.
     Wide,
+    /// One object of JSON an event and a line, with all that is known.
+    Json,
 }
 
 /// A value of `--color`.
@@ -223,7 +226,7 @@ macro_rules! values {
         }
     };
 }
-values!(FormatChoice: Table = "table", Wide = "wide");
+values!(FormatChoice: Table = "table", Wide = "wide", Json = "json");
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
@@ -300,7 +303,7 @@ impl Settings {
     #[must_use]
     pub fn wants_ends(&self) -> bool {
         match self.look.format {
-            FormatChoice::Table | FormatChoice::Wide => self.write.is_some(),
+            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => self.write.is_some(),
         }
     }
 

@@ -214,6 +214,14 @@ impl Tracer {
         self.finish()
     }
 
+    /// The same where what it printed is not the table.
+    pub fn stop_unparsed(self) -> Result<Outcome> {
+        self.signal(Signal::SIGTERM)?;
+        let mut outcome = self.finish_unparsed(LONG)?;
+        outcome.hear();
+        Ok(outcome)
+    }
+
     /// Waits for it to end by itself.
     pub fn finish(self) -> Result<Outcome> {
         let mut outcome = self.finish_unparsed(LONG)?;
@@ -298,13 +306,18 @@ impl Outcome {
             })?;
             self.rows.extend(row);
         }
+        self.hear();
+        Ok(())
+    }
+
+    /// Reads what it said.
+    fn hear(&mut self) {
         for line in std::mem::take(&mut self.stderr) {
             if let Some(said) = line.strip_prefix("skbtrace: ") {
                 self.note(said);
             }
             self.stderr.push(line);
         }
-        Ok(())
     }
 
     /// Reads one message of skbtrace:

@@ -95,6 +95,7 @@ fn subcommands() {
         Ok(Invocation::Completions(Shell::Zsh))
     ));
     assert!(matches!(run("man"), Ok(Invocation::Man)));
+    assert!(matches!(run("schema"), Ok(Invocation::Schema)));
 }
 
 #[test]

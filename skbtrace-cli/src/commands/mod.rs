@@ -3,6 +3,7 @@
 pub mod check;
 pub mod generate;
 pub mod hooks;
+pub mod schema;
 
 use std::io::{self, Write};
 

@@ -11,6 +11,7 @@ mod cell;
 mod clock;
 mod conntrack;
 mod digits;
+pub mod json;
 mod neighbour;
 mod packet;
 mod sock;
@@ -22,6 +23,7 @@ mod trace;
 mod tunnel;
 
 pub use clock::{QUARTER, TimeFormat, local_utc_offset};
+pub use json::{Json, JsonOptions};
 pub use table::{Table, TableOptions};
 
 use crate::{decode::Names, event::Event, gap::Gap};
@@ -50,6 +52,8 @@ pub trait Renderer {
 pub enum Format {
     /// One line an event, in columns.
     Table(TableOptions),
+    /// One object of JSON an event and a line.
+    Json(JsonOptions),
 }
 
 impl Format {
@@ -58,6 +62,7 @@ impl Format {
     pub fn tells_packets(&self) -> bool {
         match self {
             Self::Table(options) => options.wide,
+            Self::Json(_) => true,
         }
     }
 
@@ -65,7 +70,7 @@ impl Format {
     #[must_use]
     pub fn tells_journeys(&self) -> bool {
         match self {
-            Self::Table(_) => false,
+            Self::Table(_) | Self::Json(_) => false,
         }
     }
 
@@ -74,6 +79,7 @@ impl Format {
     pub fn renderer(self) -> Box<dyn Renderer> {
         match self {
             Self::Table(options) => Box::new(Table::new(options)),
+            Self::Json(options) => Box::new(Json::new(options)),
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn push_place(place: CodePlace<'_>, out: &mut Vec<u8>) {
 
 /// Appends the lines of a stack, from the traced function on.
 pub fn push(frames: &[u64], names: &dyn Names, out: &mut Vec<u8>) {
-    let frames = frames.get(own(frames, names)..).unwrap_or(frames);
+    let frames = without_own(frames, names);
     if frames.is_empty() {
         out.extend_from_slice(INDENT);
         out.extend_from_slice(b"?\n");
@@ -42,6 +42,11 @@ pub fn push(frames: &[u64], names: &dyn Names, out: &mut Vec<u8>) {
         }
         out.push(b'\n');
     }
+}
+
+/// The frames from the traced function on.
+pub fn without_own<'a>(frames: &'a [u64], names: &dyn Names) -> &'a [u64] {
+    frames.get(own(frames, names)..).unwrap_or(frames)
 }
 
 /// How many frames are this tracer's: innermost, its program and the trampolines that called it, of

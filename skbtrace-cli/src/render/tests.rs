@@ -1,7 +1,8 @@
 //! The table as a whole: what it looks like, and what holds for every line.
 
-mod any;
+pub(super) mod any;
 mod conntrack;
+mod cost;
 mod drops;
 mod packets;
 mod places;

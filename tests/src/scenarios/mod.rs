@@ -15,6 +15,7 @@ mod drops;
 mod edges;
 mod filters;
 mod following;
+mod formats;
 mod functions;
 mod groundwork;
 mod ipsec;
@@ -134,6 +135,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         protocols::trials(),
         filters::trials(),
         functions::trials(),
+        formats::trials(),
         lifecycle::trials(),
         command::trials(),
         drops::trials(filter),

@@ -3,20 +3,20 @@
 use proptest::prelude::*;
 use skbtrace_common::{
     Plain as _,
-    record::{GONE, KIND_NAT, RawEvent, RawStack, RawVerdict},
+    record::{GONE, KIND_NEIGHBOUR, RawConntrack, RawEvent, RawStack, RawTunnel},
 };
 
 use super::{IPV4, Table, options, render};
 use crate::{decode::testing, record::Record};
 
-/// A verdict and a stack.
-const LONGEST: usize = size_of::<RawVerdict>() + size_of::<RawStack>();
+/// What is the longest of records, and a stack.
+const LONGEST: usize = size_of::<RawTunnel>() + size_of::<RawConntrack>() + size_of::<RawStack>();
 
 /// Bytes of a record with a known kind, and often with a packet that makes sense.
-fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
+pub fn record_bytes() -> impl Strategy<Value = Vec<u8>> {
     (
         proptest::collection::vec(any::<u8>(), LONGEST),
-        0..=KIND_NAT,
+        0..=KIND_NEIGHBOUR,
         proptest::option::of((
             proptest::sample::select(vec![IPV4, 0x86dd, 0x0806, 0x8100, 0x88cc, 0]),
             proptest::sample::select(vec![0, 1, 6, 17, 43, 44, 58]),
