@@ -160,8 +160,9 @@ pub struct OutputArgs {
     /// Print the wall clock, HH:MM:SS.micro (default)
     #[arg(short = 'T', long)]
     pub time: bool,
-    /// table, or wide: with CPU, LEN, MARK, PID, COMM, the
-    /// netns name, ID, STAGE and LINK
+    /// table; wide: with CPU, LEN, MARK, PID, COMM, the netns
+    /// name, ID, STAGE and LINK; tree: one block a packet;
+    /// summary: what became of all, at the end
     #[arg(
         long,
         value_name = "FORMAT",

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     decode::{Names, decode},
+    journey::Gap,
     lineage::Lineage,
     output::Output,
     record::Record,
@@ -56,6 +57,8 @@ pub struct Printer {
     /// Events still wanted.
     left: Option<u64>,
     printed: u64,
+    /// The renderer waits for [`Printer::settled`].
+    is_waiting: bool,
 }
 
 impl Printer {
@@ -86,6 +89,7 @@ impl Printer {
             text: Vec::with_capacity(1 << 16),
             left: count,
             printed: 0,
+            is_waiting: false,
         }
     }
 
@@ -132,6 +136,22 @@ impl Printer {
             return self.flush();
         }
         Ok(Flow::On)
+    }
+
+    /// Nothing that happened until `until_ns` will come any more: prints what was waited for.
+    pub fn settled(&mut self, until_ns: u64, names: &dyn Names) {
+        self.is_waiting = self.renderer.settled(until_ns, names, &mut self.text);
+    }
+
+    /// Whether [`Printer::settled`] will print more without further events.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Tells that events were lost, as soon as it is known.
+    pub fn lost(&mut self, gap: &Gap, names: &dyn Names) {
+        self.renderer.lost(gap, names, &mut self.text);
     }
 
     /// Writes what is left to be told when no event comes any more.

@@ -30,7 +30,7 @@ use crate::{
     kernel::features,
     output::Output,
     printer::{Flow, Printer, Printing},
-    render::{Format, TableOptions, TimeFormat, local_utc_offset},
+    render::{Format, TableOptions, TimeFormat, TreeOptions, local_utc_offset},
     settings::{ColorChoice, FormatChoice, Settings, TimeStyle},
     stats::Account,
     tell,
@@ -185,7 +185,7 @@ async fn follow(
         pause = match drained {
             Drained::All => {
                 settled = round;
-                (!events.is_empty()).then_some(ROUND)
+                (!events.is_empty() || run.printer.is_waiting()).then_some(ROUND)
             }
             Drained::Until(time) => {
                 settled = settled.max(time);
@@ -211,6 +211,9 @@ impl Run {
             if let Flow::ReaderGone = self.printer.event(&record, &self.names)? {
                 return Ok(Flow::ReaderGone);
             }
+        }
+        if due_ns != u64::MAX {
+            self.printer.settled(due_ns, &self.names);
         }
         self.printer.flush()
     }
@@ -286,9 +289,15 @@ fn format(settings: &Settings, color: bool) -> Format {
             color,
         })
     };
+    let journeys = || TreeOptions {
+        time: time_format(settings.time),
+        color,
+    };
     match settings.format {
         FormatChoice::Table => table(false),
         FormatChoice::Wide => table(true),
+        FormatChoice::Tree => Format::Tree(journeys()),
+        FormatChoice::Summary => Format::Summary(journeys()),
     }
 }
 

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::{
     args::TraceArgs,
     filter::{self, TooMany, Values, can_match},
+    journey::role,
     kernel::{
         netns::{self, NetnsError, NetnsSpec},
         sections,
@@ -113,6 +114,10 @@ pub enum FormatChoice {
     Table,
     /// The same with more columns.
     Wide,
+    /// One block a packet and what was made from it.
+    Tree,
+    /// What became of all packets, at the end.
+    Summary,
 }
 
 /// A value of `--color`.
@@ -169,7 +174,12 @@ macro_rules! values {
         }
     };
 }
-values!(FormatChoice: Table = "table", Wide = "wide");
+values!(
+    FormatChoice: Table = "table",
+    Wide = "wide",
+    Tree = "tree",
+    Summary = "summary"
+);
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
@@ -210,6 +220,12 @@ pub enum SettingsError {
          leave it out, or choose kprobe-multi or kprobe"
     )]
     AllByFentry,
+    /// `--no-follow` with a format that tells journeys.
+    #[error(
+        "--no-follow: not with --format {0}, which follows each packet to its end; leave one of \
+         them out"
+    )]
+    NotFollowed(&'static str),
     /// The filters leave nothing.
     #[error(
         "the filters exclude each other: no packet at any of the chosen functions can match all \
@@ -247,7 +263,17 @@ impl Settings {
     pub fn wants_ends(&self) -> bool {
         match self.format {
             FormatChoice::Table | FormatChoice::Wide => false,
+            FormatChoice::Tree | FormatChoice::Summary => true,
         }
+    }
+
+    /// Whether events of `hook` are wanted even where nobody asked for them by a set: what tells
+    /// journeys must know how packets end, and what is made from them.
+    #[must_use]
+    pub fn needs(&self, hook: &Hook) -> bool {
+        self.wants_ends()
+            && role::is_needed(hook, self.filter.active() != 0)
+            && self.can_match(hook)
     }
 
     /// Whether drops are listened to.
@@ -256,7 +282,7 @@ impl Settings {
         let mut drops = HOOKS
             .iter()
             .filter(|hook| matches!(hook.kind, Kind::Drop | Kind::QueueDrop));
-        drops.any(|hook| self.wants(hook))
+        drops.any(|hook| self.wants(hook) || self.needs(hook))
     }
 
     fn is_chosen(&self, hook: &Hook) -> bool {
@@ -346,6 +372,13 @@ impl TryFrom<TraceArgs> for Settings {
 impl Settings {
     /// Refuses choices that leave nothing to listen on, which would look like silence.
     fn check(&self) -> Result<(), SettingsError> {
+        if self.follow.is_none() && self.wants_ends() {
+            let format = match self.format {
+                FormatChoice::Summary => "summary",
+                _ => "tree",
+            };
+            return Err(SettingsError::NotFollowed(format));
+        }
         if self.all.is_some() {
             // Which functions there are is not known yet.
             return match self.backend {

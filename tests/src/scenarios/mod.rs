@@ -17,6 +17,7 @@ mod following;
 mod functions;
 mod groundwork;
 mod ipsec;
+mod journeys;
 mod lifecycle;
 mod lit;
 mod load;
@@ -143,6 +144,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         queues::trials(),
         neighbours::trials(),
         sockets::trials(),
+        journeys::trials(),
         backends::trials(),
         edges::trials(),
         lit::trials(),
