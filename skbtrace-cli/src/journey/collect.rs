@@ -200,7 +200,7 @@ impl Journeys {
     }
 
     /// The next family that is complete.
-    pub fn next(&mut self) -> Option<Family> {
+    pub fn take(&mut self) -> Option<Family> {
         self.done.pop_front()
     }
 

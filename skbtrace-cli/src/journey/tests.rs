@@ -60,7 +60,7 @@ impl Run {
 
     /// Those that are complete.
     pub fn ready(&mut self) -> Vec<Family> {
-        std::iter::from_fn(|| self.journeys.next()).collect()
+        std::iter::from_fn(|| self.journeys.take()).collect()
     }
 }
 

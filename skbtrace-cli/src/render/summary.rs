@@ -65,7 +65,7 @@ impl Summary {
     }
 
     fn take(&mut self) {
-        while let Some(family) = self.journeys.next() {
+        while let Some(family) = self.journeys.take() {
             self.add(&family);
         }
     }

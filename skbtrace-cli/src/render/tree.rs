@@ -67,7 +67,7 @@ impl Tree {
     }
 
     fn tell(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
-        while let Some(family) = self.journeys.next() {
+        while let Some(family) = self.journeys.take() {
             block::push(&family, &mut self.clock, names, self.color, out);
         }
     }
