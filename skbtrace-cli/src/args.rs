@@ -167,7 +167,9 @@ pub struct OutputArgs {
     #[arg(short = 'T', long)]
     pub time: bool,
     /// table; wide: with CPU, LEN, MARK, PID, COMM, the netns
-    /// name, ID, STAGE and LINK; json: an object a line
+    /// name, ID, STAGE and LINK; json: an object a line;
+    /// tree: one block a packet; summary: what became of
+    /// all, at the end
     #[arg(
         long,
         value_name = "FORMAT",

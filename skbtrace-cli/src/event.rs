@@ -334,7 +334,7 @@ pub enum Verdict {
 }
 
 /// What the packet is, as far as its captured bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Packet {
     /// Nothing is known.
     Unknown,
@@ -347,7 +347,7 @@ pub enum Packet {
 }
 
 /// An ARP packet for IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Arp {
     /// Operation: 1 request, 2 reply; `None` when not captured.
     pub op: Option<u16>,
@@ -358,7 +358,7 @@ pub struct Arp {
 }
 
 /// An IP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpPacket {
     /// Source; `None` when not captured or, read from a socket, not bound.
     pub src: Option<IpAddr>,
@@ -369,7 +369,7 @@ pub struct IpPacket {
 }
 
 /// What an IP packet carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// UDP.
     Udp(Ports),
@@ -392,7 +392,7 @@ pub enum Transport {
 }
 
 /// Ports, host order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ports {
     /// Source.
     pub src: u16,
@@ -401,11 +401,11 @@ pub struct Ports {
 }
 
 /// TCP flags: FIN is bit 0, CWR bit 7, as in the header's byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcpFlags(pub u8);
 
 /// An ICMP or ICMPv6 message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Icmp {
     /// ICMPv6.
     pub v6: bool,
@@ -418,7 +418,7 @@ pub struct Icmp {
 }
 
 /// What pairs an ICMP request with its reply, host order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Echo {
     /// Identifier.
     pub id: u16,

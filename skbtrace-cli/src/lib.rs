@@ -2,7 +2,7 @@
 //!
 //! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
 //! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`lineage`]
-//! numbers its packet; [`render`] writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
+//! numbers its packet, [`journey`] joins its packets' events; [`render`] writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
 //! [`kernel::features`] know about bpf(2).
 
 pub mod args;
@@ -12,6 +12,7 @@ pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod gap;
+pub mod journey;
 pub mod kernel;
 pub mod lineage;
 pub mod output;

@@ -59,6 +59,8 @@ pub struct Printer {
     /// Events still wanted.
     left: Option<u64>,
     printed: u64,
+    /// The renderer waits for [`Printer::settled`].
+    is_waiting: bool,
 }
 
 impl Printer {
@@ -87,6 +89,7 @@ impl Printer {
             text: Vec::with_capacity(1 << 16),
             left: count,
             printed: 0,
+            is_waiting: false,
         }
     }
 
@@ -141,7 +144,20 @@ impl Printer {
         Ok(Flow::On)
     }
 
-    /// Tells of events that were lost.
+    /// Nothing that happened until `until_ns` will come any more: prints what was waited for.
+    pub fn settled(&mut self, until_ns: u64, names: &dyn Names) {
+        if let Some(renderer) = &mut self.renderer {
+            self.is_waiting = renderer.settled(until_ns, names, &mut self.text);
+        }
+    }
+
+    /// Whether [`Printer::settled`] will print more without further events.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Tells that events were lost, as soon as it is known.
     pub fn lost(&mut self, gap: &Gap, names: &dyn Names) {
         if let Some(renderer) = &mut self.renderer {
             renderer.lost(gap, names, &mut self.text);

@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use skbtrace_common::hooks::{HOOKS, Kind};
+use skbtrace_common::hooks::HOOKS;
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -209,7 +209,7 @@ async fn follow(
                 if events.is_empty() {
                     run.settle();
                 }
-                (!events.is_empty()).then_some(ROUND)
+                (!events.is_empty() || run.printer.is_waiting()).then_some(ROUND)
             }
             Drained::Until(time) => {
                 settled = settled.max(time);
@@ -244,6 +244,12 @@ impl Run {
             };
             if flow == Flow::ReaderGone {
                 return Ok(Flow::ReaderGone);
+            }
+        }
+        if due_ns != u64::MAX {
+            match &self.recording {
+                None => self.printer.settled(due_ns, &self.names),
+                Some(recording) => self.printer.settled(due_ns, recording.names()),
             }
         }
         self.printer.flush()
@@ -298,11 +304,11 @@ fn start(engine: &Engine, unix_offset_ns: i64) -> Start {
     .with_layout(&engine.layout)
 }
 
-/// The rows that tell nothing but a packet's end, where nobody chose them.
+/// The rows that nobody chose, and that only what tells journeys needs.
 fn hidden(engine: &Engine, settings: &Settings) -> RowSet {
     let hooks = engine.hooks.iter();
-    let ends = hooks.filter(|hooked| hooked.hook.kind == Kind::Free);
-    ends.filter(|hooked| !settings.wants(hooked.hook))
+    let hidden = hooks.filter(|hooked| settings.needs(hooked.hook) && !settings.wants(hooked.hook));
+    hidden
         .filter_map(|hooked| u16::try_from(hooked.row).ok())
         .collect()
 }

@@ -17,12 +17,13 @@ use thiserror::Error;
 use crate::{
     args::{FilterArgs, OutputArgs, TraceArgs},
     filter::{self, TooMany, Values, can_match},
+    journey::role,
     kernel::{
         netns::{self, NetnsError, NetnsSpec},
         sections,
     },
     recording::Rotation,
-    render::{Format, JsonOptions, TableOptions, TimeFormat},
+    render::{Format, JsonOptions, TableOptions, TimeFormat, TreeOptions},
 };
 
 /// Everything a run is told.
@@ -119,6 +120,8 @@ impl Look {
             FormatChoice::Table => table(false),
             FormatChoice::Wide => table(true),
             FormatChoice::Json => Format::Json(JsonOptions { unix_offset_ns }),
+            FormatChoice::Tree => Format::Tree(TreeOptions { time, color }),
+            FormatChoice::Summary => Format::Summary(TreeOptions { time, color }),
         }
     }
 }
@@ -170,6 +173,10 @@ pub enum FormatChoice {
     Wide,
     /// One object of JSON an event and a line, with all that is known.
     Json,
+    /// One block a packet and what was made from it.
+    Tree,
+    /// What became of all packets, at the end.
+    Summary,
 }
 
 /// A value of `--color`.
@@ -226,7 +233,13 @@ macro_rules! values {
         }
     };
 }
-values!(FormatChoice: Table = "table", Wide = "wide", Json = "json");
+values!(
+    FormatChoice: Table = "table",
+    Wide = "wide",
+    Json = "json",
+    Tree = "tree",
+    Summary = "summary"
+);
 values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
@@ -267,6 +280,12 @@ pub enum SettingsError {
          leave it out, or choose kprobe-multi or kprobe"
     )]
     AllByFentry,
+    /// `--no-follow` with a format that tells journeys.
+    #[error(
+        "--no-follow: not with --format {0}, which follows each packet to its end; leave one of \
+         them out"
+    )]
+    NotFollowed(&'static str),
     /// The filters leave nothing.
     #[error(
         "the filters exclude each other: no packet at any of the chosen functions can match all \
@@ -302,9 +321,20 @@ impl Settings {
     /// tells journeys must know when they are over.
     #[must_use]
     pub fn wants_ends(&self) -> bool {
+        let recorded = self.write.is_some() && self.follow.is_some();
         match self.look.format {
-            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => self.write.is_some(),
+            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => recorded,
+            FormatChoice::Tree | FormatChoice::Summary => true,
         }
+    }
+
+    /// Whether events of `hook` are wanted even where nobody asked for them by a set: what tells
+    /// journeys must know how packets end, and what is made from them.
+    #[must_use]
+    pub fn needs(&self, hook: &Hook) -> bool {
+        self.wants_ends()
+            && role::is_needed(hook, self.filter.active() != 0)
+            && self.can_match(hook)
     }
 
     /// Whether drops are listened to.
@@ -313,7 +343,7 @@ impl Settings {
         let mut drops = HOOKS
             .iter()
             .filter(|hook| matches!(hook.kind, Kind::Drop | Kind::QueueDrop));
-        drops.any(|hook| self.wants(hook))
+        drops.any(|hook| self.wants(hook) || self.needs(hook))
     }
 
     fn is_chosen(&self, hook: &Hook) -> bool {
@@ -405,6 +435,13 @@ fn resolve_here(spec: NetnsSpec) -> Result<u32, SettingsError> {
 impl Settings {
     /// Refuses choices that leave nothing to listen on, which would look like silence.
     fn check(&self) -> Result<(), SettingsError> {
+        if self.follow.is_none() && self.wants_ends() {
+            let format = match self.look.format {
+                FormatChoice::Summary => "summary",
+                _ => "tree",
+            };
+            return Err(SettingsError::NotFollowed(format));
+        }
         if self.all.is_some() {
             // Which functions there are is not known yet.
             return match self.backend {

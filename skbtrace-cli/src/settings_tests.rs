@@ -48,6 +48,14 @@ fn stacks() {
 }
 
 #[test]
+fn journeys_follow() {
+    let s = settings("--format tree").expect("accepted");
+    assert!(s.wants_ends() && s.wants_drops() && s.wants_details());
+    assert!(!settings("--format wide").expect("accepted").wants_drops());
+    assert_snapshot!(refusal("--format summary --no-follow"), @"--no-follow: not with --format summary, which follows each packet to its end; leave one of them out");
+}
+
+#[test]
 fn commas_and_repetition_both_make_alternatives() {
     let s = settings("-P 53,54 -P 55 --proto tcp,udp -i eth0,eth1").expect("accepted");
     assert_eq!(s.filter.port.as_slice(), [53, 54, 55]);

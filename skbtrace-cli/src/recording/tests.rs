@@ -112,7 +112,7 @@ fn a_recording_tells_what_was_recorded() {
     let gap = Gap {
         since_ns: 1,
         until_ns: 2,
-        lost: vec![(1, 3)],
+        lost: vec![0, 3],
     };
     recording.lost(&gap);
     assert_eq!(recording.recorded(), 5);

@@ -91,6 +91,31 @@ pub fn milliseconds(nanoseconds: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"ms");
 }
 
+/// Appends a time given in nanoseconds as people read it: `12.3us`, `1.204ms`, `2.001s`.
+pub fn elapsed(nanoseconds: u64, out: &mut Vec<u8>) {
+    let (whole, rest, unit): (u64, &[u8], &[u8]) = match nanoseconds {
+        0..1_000_000 => (
+            nanoseconds / 1000,
+            &six((nanoseconds % 1000) as u32 * 1000)[..1],
+            b"us",
+        ),
+        1_000_000..1_000_000_000 => (
+            nanoseconds / 1_000_000,
+            &six((nanoseconds % 1_000_000) as u32)[..3],
+            b"ms",
+        ),
+        _ => (
+            nanoseconds / 1_000_000_000,
+            &six((nanoseconds / 1000 % 1_000_000) as u32)[..3],
+            b"s",
+        ),
+    };
+    decimal(whole, out);
+    out.push(b'.');
+    out.extend_from_slice(rest);
+    out.extend_from_slice(unit);
+}
+
 fn long_decimal(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -196,6 +221,21 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn elapsed_times() {
+        let text = |ns| text(|out| elapsed(ns, out));
+        assert_eq!(
+            [text(0), text(99), text(12_345)],
+            ["0.0us", "0.0us", "12.3us"]
+        );
+        assert_eq!([text(999_999), text(1_000_000)], ["999.9us", "1.000ms"]);
+        assert_eq!(
+            [text(1_204_999), text(2_001_999_999)],
+            ["1.204ms", "2.001s"]
+        );
+        assert_eq!(text(u64::MAX), "18446744073.709s");
     }
 
     #[test]

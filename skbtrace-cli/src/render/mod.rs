@@ -4,29 +4,35 @@
 //! knows what a line looks like. A new format is one file here, one variant of [`Format`] and one
 //! line in [`Format::renderer`].
 //!
-//! **Invariant:** renderers do no I/O, and what they write for an event depends on the event and
-//! the names alone, not on what they wrote before: caches save work and never show.
+//! **Invariant:** renderers do no I/O, and what they write depends on the events and the names
+//! alone: not on when they are given, and for formats that tell events one by one not on what was
+//! written before, as caches save work and never show.
 
 mod cell;
 mod clock;
 mod conntrack;
 mod digits;
+mod fate;
 pub mod json;
 mod neighbour;
 mod packet;
 mod sock;
 mod stack;
+pub mod summary;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod trace;
+pub mod tree;
 mod tunnel;
 
 pub use clock::{QUARTER, TimeFormat, local_utc_offset};
 pub use json::{Json, JsonOptions};
+pub use summary::Summary;
 pub use table::{Table, TableOptions};
+pub use tree::{Tree, TreeOptions};
 
-use crate::{decode::Names, event::Event, gap::Gap};
+use crate::{decode::Names, event::Event, gap::Gap, journey::Limits};
 
 /// What writes events in one format.
 pub trait Renderer {
@@ -36,9 +42,17 @@ pub trait Renderer {
     /// Appends one event. A renderer must be given the same `names` all its life.
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>);
 
-    /// Appends that events were lost. Events that happened meanwhile may still come.
+    /// Events were lost. Told as soon as it is known, events until then may come after it.
     fn lost(&mut self, gap: &Gap, names: &dyn Names, out: &mut Vec<u8>) {
         let _ = (gap, names, out);
+    }
+
+    /// Nothing that happened until `until_ns` will come any more: appends what was waited for until
+    /// then. It is only sooner than with the next event, and the same. Whether something is still
+    /// waited for.
+    fn settled(&mut self, until_ns: u64, names: &dyn Names, out: &mut Vec<u8>) -> bool {
+        let _ = (until_ns, names, out);
+        false
     }
 
     /// Appends what is left to be told when no event comes any more.
@@ -54,6 +68,10 @@ pub enum Format {
     Table(TableOptions),
     /// One object of JSON an event and a line.
     Json(JsonOptions),
+    /// One block a packet and what was made from it.
+    Tree(TreeOptions),
+    /// Tables at the end.
+    Summary(TreeOptions),
 }
 
 impl Format {
@@ -63,6 +81,7 @@ impl Format {
         match self {
             Self::Table(options) => options.wide,
             Self::Json(_) => true,
+            Self::Tree(_) | Self::Summary(_) => true,
         }
     }
 
@@ -71,6 +90,7 @@ impl Format {
     pub fn tells_journeys(&self) -> bool {
         match self {
             Self::Table(_) | Self::Json(_) => false,
+            Self::Tree(_) | Self::Summary(_) => true,
         }
     }
 
@@ -80,6 +100,8 @@ impl Format {
         match self {
             Self::Table(options) => Box::new(Table::new(options)),
             Self::Json(options) => Box::new(Json::new(options)),
+            Self::Tree(options) => Box::new(Tree::new(options, Limits::default())),
+            Self::Summary(options) => Box::new(Summary::new(options, Limits::default())),
         }
     }
 }

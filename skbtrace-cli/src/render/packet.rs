@@ -189,7 +189,8 @@ pub fn endpoint(ip: Option<IpAddr>, port: u16, out: &mut Vec<u8>) {
     decimal(u64::from(port), out);
 }
 
-fn address(ip: Option<IpAddr>, out: &mut Vec<u8>) {
+/// Appends an address.
+pub fn address(ip: Option<IpAddr>, out: &mut Vec<u8>) {
     match ip {
         Some(ip) => digits::address(ip, out),
         None => out.push(b'?'),

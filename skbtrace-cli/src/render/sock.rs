@@ -19,6 +19,20 @@ use crate::event::{End, Owner, Sock, SockName};
 
 /// Appends the fields, each after a comma.
 pub fn push(sock: &Sock, out: &mut Vec<u8>) {
+    push_whose(sock, out);
+    let Some(memory) = sock.memory else {
+        return out.extend_from_slice(b",rcvbuf=?,backlog=?");
+    };
+    out.extend_from_slice(b",rcvbuf=");
+    decimal(u64::from(memory.used), out);
+    out.push(b'/');
+    decimal(u64::from(memory.limit), out);
+    out.extend_from_slice(b",backlog=");
+    decimal(u64::from(memory.backlog), out);
+}
+
+/// Appends the first two of them: which socket, and whose.
+pub fn push_whose(sock: &Sock, out: &mut Vec<u8>) {
     out.extend_from_slice(b",sock=");
     name(sock.name, out);
     out.extend_from_slice(b",pid=");
@@ -35,18 +49,10 @@ pub fn push(sock: &Sock, out: &mut Vec<u8>) {
             escaped(process.comm().bytes(), out);
         }
     }
-    let Some(memory) = sock.memory else {
-        return out.extend_from_slice(b",rcvbuf=?,backlog=?");
-    };
-    out.extend_from_slice(b",rcvbuf=");
-    decimal(u64::from(memory.used), out);
-    out.push(b'/');
-    decimal(u64::from(memory.limit), out);
-    out.extend_from_slice(b",backlog=");
-    decimal(u64::from(memory.backlog), out);
 }
 
-fn name(name: SockName, out: &mut Vec<u8>) {
+/// Appends its ends.
+pub fn name(name: SockName, out: &mut Vec<u8>) {
     let end = |end: End, out: &mut Vec<u8>| packet::endpoint(Some(end.address), end.port, out);
     match name {
         SockName::Ip { local, remote } => {

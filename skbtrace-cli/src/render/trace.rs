@@ -31,9 +31,9 @@ use crate::{
 };
 
 const RESET: &[u8] = b"\x1b[0m";
-const FUNCTION: &[u8] = b"\x1b[1m";
+pub const FUNCTION: &[u8] = b"\x1b[1m";
 const CLONE: &[u8] = b"\x1b[33m";
-const DROP: &[u8] = b"\x1b[31m";
+pub const DROP: &[u8] = b"\x1b[31m";
 
 /// Appends the text.
 pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
@@ -80,16 +80,7 @@ pub fn push(action: &Action<'_>, color: bool, out: &mut Vec<u8>) {
                 None => out.push(b'?'),
             }
             out.push(b'.');
-            name(table, out);
-            out.push(b'.');
-            match chain {
-                Chain::Own(chain) => name(chain, out),
-                Chain::Hook(hook) => out.extend_from_slice(hook.as_bytes()),
-                Chain::HookNumber(number) => {
-                    out.extend_from_slice(b"hook");
-                    digits::decimal(u64::from(number), out);
-                }
-            }
+            table_and_chain(table, chain, out);
             out.push(b'.');
             painted_verdict(verdict, color, out);
             if let Some(decider) = decider {
@@ -191,7 +182,7 @@ pub fn width(text: &[u8]) -> usize {
         .sum()
 }
 
-fn painted(code: &[u8], color: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub fn painted(code: &[u8], color: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     if color {
         out.extend_from_slice(code);
     }
@@ -205,6 +196,20 @@ fn name(name: Name<'_>, out: &mut Vec<u8>) {
     escaped(name.bytes, out);
     if name.cut {
         out.push(b'~');
+    }
+}
+
+/// Appends `nat.PREROUTING`.
+pub fn table_and_chain(table: Name<'_>, chain: Chain<'_>, out: &mut Vec<u8>) {
+    name(table, out);
+    out.push(b'.');
+    match chain {
+        Chain::Own(chain) => name(chain, out),
+        Chain::Hook(hook) => out.extend_from_slice(hook.as_bytes()),
+        Chain::HookNumber(number) => {
+            out.extend_from_slice(b"hook");
+            digits::decimal(u64::from(number), out);
+        }
     }
 }
 
@@ -233,6 +238,12 @@ fn push_verdict(verdict: Verdict, out: &mut Vec<u8>) {
 
 fn push_reason(reason: DropReason<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"DROP(");
+    reason_name(reason, out);
+    out.push(b')');
+}
+
+/// Appends what a reason is called.
+pub fn reason_name(reason: DropReason<'_>, out: &mut Vec<u8>) {
     match reason {
         DropReason::Named(name) => escaped(name.as_bytes(), out),
         DropReason::Told(word) => out.extend_from_slice(word.as_bytes()),
@@ -251,7 +262,6 @@ fn push_reason(reason: DropReason<'_>, out: &mut Vec<u8>) {
             digits::decimal(low, out);
         }
     }
-    out.push(b')');
 }
 
 fn error(errno: Option<u16>, out: &mut Vec<u8>) {

@@ -82,13 +82,14 @@ fn join(settings: &Settings, types: &Types, functions: Functions) -> Chosen {
     let of_catalogue = HOOKS.iter().enumerate().filter_map(|(row, hook)| {
         let found = in_catalogue.contains_key(&row) && settings.can_match(hook);
         let wants = found || settings.wants(hook);
+        let told = wants || settings.needs(hook);
         let needed = settings.follow.is_some()
             && (hook.follows || (begins && hook.begins && settings.can_match(hook)));
-        (wants || needed).then(|| Wanted {
+        (told || needed).then(|| Wanted {
             row,
             hook: as_asked_for(hook, settings),
             sites: types.sites(hook.sites),
-            silent: !(wants || hook.kind == Kind::Free && settings.wants_ends()),
+            silent: !told,
             by_address: false,
         })
     });
@@ -121,7 +122,9 @@ fn as_asked_for(hook: &'static Hook, settings: &Settings) -> &'static Hook {
         Kind::Tunnel => TUNNEL,
         _ => return hook,
     };
-    if settings.sets & telling != 0 {
+    // Where a packet comes from and goes to is a part of its journey.
+    let is_journeys = hook.kind == Kind::Socket && settings.wants_ends();
+    if settings.sets & telling != 0 || is_journeys {
         return hook;
     }
     Box::leak(Box::new(Hook {
@@ -291,6 +294,38 @@ mod tests {
         );
         assert!(!named(&rows, "br_new").is_empty() && !named(&rows, "br_forward").is_empty());
         assert!(named(&rows, "ip_rcv").is_empty());
+    }
+
+    #[test]
+    fn journeys_hear_of_ends_and_of_sockets() {
+        let heard = |line: &str, name| {
+            let rows = rows(line, &[]);
+            let row = named(&rows, name)
+                .first()
+                .map(|row| (row.silent, row.hook.kind));
+            row.filter(|(silent, _)| !silent).map(|(_, kind)| kind)
+        };
+        let tree = "--format tree --proto udp";
+        assert_eq!(heard(tree, "skb_release_head_state"), Some(Kind::Free));
+        assert_eq!(heard(tree, "kfree_skb"), Some(Kind::Drop));
+        assert_eq!(
+            heard(tree, "__udp_enqueue_schedule_skb"),
+            Some(Kind::Socket)
+        );
+        assert_eq!(heard(tree, "ip_send_skb"), Some(Kind::Socket));
+        assert_eq!(heard(tree, "skb_segment"), Some(Kind::Segments));
+        assert_eq!(heard(tree, "tcp_queue_rcv"), None, "only UDP");
+        assert_eq!(heard(tree, "neigh_resolve_output"), None);
+        for name in [
+            "skb_release_head_state",
+            "kfree_skb",
+            "skb_segment",
+            "skb_consume_udp",
+        ] {
+            assert_eq!(heard("--format wide", name), None, "{name}");
+        }
+        // What would also show netlink and UNIX sockets.
+        assert_eq!(heard("--format tree", "skb_copy_datagram_iter"), None);
     }
 
     #[test]

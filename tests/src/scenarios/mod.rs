@@ -19,6 +19,7 @@ mod formats;
 mod functions;
 mod groundwork;
 mod ipsec;
+mod journeys;
 mod lifecycle;
 mod lit;
 mod load;
@@ -149,6 +150,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         queues::trials(),
         neighbours::trials(),
         sockets::trials(),
+        journeys::trials(),
         backends::trials(),
         edges::trials(),
         recordings::trials(),

@@ -1,0 +1,210 @@
+//! What became of a packet.
+
+use super::*;
+use crate::event::Owner;
+
+/// The fate of packet 1 after these events.
+fn fate(records: &[Record]) -> Fate {
+    let mut run = Run::new();
+    for record in records {
+        run.event(record);
+    }
+    run.finish()[0].journeys[0].fate.clone()
+}
+
+fn parsed(raw: RawEvent) -> Record {
+    testing::parse(raw.as_bytes())
+}
+
+fn hops(functions: &[&str]) -> Vec<Record> {
+    let times = (1..).map(|nth| nth * 1000);
+    let functions = functions.iter().zip(times);
+    functions
+        .map(|(function, time)| {
+            let raw = at(1, function, time);
+            match *function {
+                "skb_clone" | "skb_segment" => {
+                    let copied = testing::clone_of(raw, 0xffff, 0);
+                    parsed(RawEvent {
+                        hook: raw.hook,
+                        ..copied
+                    })
+                }
+                "__udp_enqueue_schedule_skb"
+                | "skb_consume_udp"
+                | "tcp_v4_do_rcv"
+                | "tcp_queue_rcv" => socket(raw),
+                _ => parsed(raw),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn delivered_and_waiting() {
+    let queued = ["udp_rcv", "__udp_enqueue_schedule_skb"];
+    let Fate::Waiting(waiting) = fate(&hops(&queued)) else {
+        panic!("not waiting");
+    };
+    let sock = waiting.sock.expect("a socket");
+    assert!(matches!(sock.owner, Owner::Process(process) if process.pid == 412));
+    for last in ["skb_consume_udp", "__consume_stateless_skb"] {
+        let Fate::Delivered(delivery) = fate(&hops(&[&queued[..], &[last]].concat())) else {
+            panic!("not delivered");
+        };
+        assert_eq!(delivery.sock, waiting.sock);
+        let reader = delivery.reader.map(|reader| reader.pid);
+        assert_eq!(reader, (last == "skb_consume_udp").then_some(412));
+    }
+    let tcp = [
+        "tcp_v4_rcv",
+        "tcp_v4_do_rcv",
+        "tcp_queue_rcv",
+        "skb_release_head_state",
+    ];
+    assert_eq!(fate(&hops(&tcp)).word(), "delivered");
+    assert_eq!(fate(&hops(&[tcp[0], tcp[1], tcp[3]])).word(), "taken");
+}
+
+#[test]
+fn a_packet_that_went_on_was_not_delivered() {
+    let passed = [
+        "__udp_enqueue_schedule_skb",
+        "ip_forward",
+        "skb_release_head_state",
+    ];
+    assert!(matches!(fate(&hops(&passed)), Fate::Ended { after } if &*after == "ip_forward"));
+}
+
+#[test]
+fn dropped() {
+    let mut records = hops(&["ip_rcv", "__udp_enqueue_schedule_skb"]);
+    let drop = testing::drop_of(at(1, "kfree_skb", 5000), Some(11), Machine::HOOK_SLOW);
+    records.push(parsed(drop));
+    records.push(parsed(at(1, "skb_release_head_state", 6000)));
+    let Fate::Dropped(dropped) = fate(&records) else {
+        panic!("not dropped");
+    };
+    assert_eq!(dropped.reason, OwnReason::Named("NETFILTER_DROP".into()));
+    // nftables drops within the table, which says so at its return.
+    let mut late = records.clone();
+    late.push(testing::verdict_over(
+        at(1, "nft_do_chain", 7000),
+        2,
+        1,
+        3,
+        b"filter",
+        b"INPUT",
+        0x10002,
+    ));
+    assert_eq!(fate(&late).word(), "dropped");
+}
+
+#[test]
+fn other_ends() {
+    let release = "skb_release_head_state";
+    for (functions, word) in [
+        (&["ip_rcv", "icmp_rcv", release][..], "taken"),
+        (&["__dev_queue_xmit", "net_dev_start_xmit", release], "sent"),
+        (&["__dev_queue_xmit", "net_dev_start_xmit"], "alive"),
+        (&["dev_gro_receive", "napi_skb_free_stolen_head"], "merged"),
+        (&["ip_rcv", "skb_clone", release], "copied"),
+        (&["ip_rcv", release], "ended"),
+        (&[release], "ended"),
+        (&["ip_rcv"], "alive"),
+        // Nothing came of it.
+        (&["ip_rcv", "skb_segment", release], "ended"),
+    ] {
+        assert_eq!(fate(&hops(functions)).word(), word, "{functions:?}");
+    }
+    let queue = testing::verdict_over(at(1, "ip_rcv", 10), 2, 1, 1, b"f", b"", 7 << 16 | 3);
+    assert_eq!(fate(&[queue]), Fate::InUserSpace { queue: 7 });
+}
+
+#[test]
+fn cut_up() {
+    let mut records = hops(&["__dev_queue_xmit", "skb_segment"]);
+    for id in [2, 3] {
+        records.push(parsed(child(id, 1, "net_dev_start_xmit", 10_000 + id)));
+    }
+    records.push(parsed(at(1, "skb_release_head_state", 20_000)));
+    assert_eq!(fate(&records), Fate::Cut { pieces: 2 });
+}
+
+/// On 7.2 a datagram that was read is released when some more of them are.
+#[test]
+fn a_release_after_reading_is_no_news() {
+    let mut run = Run::new();
+    for record in hops(&["udp_rcv", "__udp_enqueue_schedule_skb", "skb_consume_udp"]) {
+        run.event(&record);
+    }
+    run.journeys.settled(100 * MS);
+    assert_eq!(run.ready().len(), 1);
+    run.raw(at(1, "skb_release_head_state", 200 * MS));
+    assert_eq!(run.journeys.counts().late_releases, 1);
+    // But the next one is of a packet that nobody expects.
+    run.raw(at(1, "skb_release_head_state", 201 * MS));
+    assert_eq!(run.finish().len(), 1);
+}
+
+#[test]
+fn rewrites() {
+    let udp = |dst: [u8; 4], src_last: u8| {
+        let mut body = testing::ipv4(17, 0, &testing::udp(40547, 9999));
+        body[16..20].copy_from_slice(&dst);
+        body[15] = src_last;
+        let mut raw = testing::packet(0x0800, &body);
+        raw.packet_id = 1;
+        raw
+    };
+    let timed = |mut raw: RawEvent, function: &str, time_ns: u64| {
+        raw.hook = testing::row(function);
+        raw.time_ns = time_ns;
+        raw
+    };
+    let (service, pod) = ([172, 18, 253, 6], [172, 18, 0, 12]);
+    let mut run = Run::new();
+    let before = timed(udp(service, 15), "ip_rcv", 10);
+    run.raw(before);
+    run.event(&testing::verdict_over(
+        timed(udp(service, 15), "ipt_do_table", 20),
+        2,
+        0,
+        1,
+        b"nat",
+        b"",
+        1,
+    ));
+    run.raw(timed(udp(pod, 15), "ip_forward", 30));
+    run.raw(timed(udp(pod, 1), "ip_output", 40));
+    run.raw(timed(udp(pod, 1), "__dev_queue_xmit", 50));
+    // Another header.
+    run.raw(timed(udp(service, 99), "ip_rcv", 60));
+    let nat = testing::nat(&udp(service, 99), timed(udp(pod, 99), "ip_rcv", 70));
+    run.event(&nat);
+    run.raw(timed(udp(pod, 99), "ip_rcv", 80));
+    let families = run.finish();
+    let told = families[0].journeys[0].rewrites.iter();
+    let told: Vec<_> = told
+        .map(|rewrite| {
+            let by = match &rewrite.by {
+                RewrittenBy::Table { table, .. } => {
+                    format!("table {}", String::from_utf8_lossy(&table.bytes))
+                }
+                RewrittenBy::Function(function) => format!("{function}"),
+                RewrittenBy::Between(from, to) => format!("{from}..{to}"),
+                RewrittenBy::Unseen => "?".to_owned(),
+            };
+            format!("{} {:?} {by}", rewrite.after, rewrite.side)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "1 Destination table nat",
+            "2 Source ip_forward..ip_output",
+            "4 Header __dev_queue_xmit..ip_rcv",
+            "6 Destination nf_nat_manip_pkt",
+        ]
+    );
+}
