@@ -398,10 +398,11 @@ fn branch(journeys: &[Journey], index: usize) -> Option<usize> {
         .partition_point(|hop| hop.time_ns <= first.time_ns);
     let before = parent.hops.get(..until)?;
     let made_it = |hop: &Hop| match hop.what {
-        What::Copied { new: Some(new), .. } => {
-            new == first.skb || role::of_row(hop.row) == Role::Cut
+        What::Copied { new, .. } => {
+            new.is_some_and(|new| new == first.skb || role::of_row(hop.row) == Role::Cut)
         }
-        _ => false,
+        // The pieces that hang on it already.
+        _ => role::of_row(hop.row) == Role::Cut,
     };
     before.iter().rposition(made_it)
 }

@@ -24,8 +24,10 @@ pub enum Fate {
     },
     /// It was dropped.
     Dropped(Dropped),
-    /// It was freed with a list of packets. Some kernels say the same of what a queue drops and of
-    /// the pieces of a packet that was put together and has done what it was for.
+    /// It had become a part of another packet, and was freed with that one.
+    Joined,
+    /// It was freed with a list of packets: dropped by a queue, or as pieces of a packet that has
+    /// done what it was for. The kernel does not say which.
     FreedInList(Dropped),
     /// A device got it, and freed it without dropping it.
     Sent {
@@ -90,6 +92,7 @@ impl Fate {
             Self::Waiting(_) => "waiting",
             Self::Taken { .. } => "taken",
             Self::Dropped(_) => "dropped",
+            Self::Joined => "joined",
             Self::FreedInList(_) => "freed in a list",
             Self::Sent { .. } => "sent",
             Self::Merged => "merged",
@@ -120,10 +123,11 @@ pub struct Known<'a> {
 pub fn of(known: &Known<'_>) -> Fate {
     let hops = known.hops;
     if let Some(dropped) = hops.iter().rev().find_map(dropped) {
-        return if is_of_a_list(dropped) {
-            Fate::FreedInList(dropped.clone())
-        } else {
-            Fate::Dropped(dropped.clone())
+        return match unexplained_place(dropped) {
+            // It frees no packets but those that hang on another one (`frag_list`).
+            Some("skb_release_data") => Fate::Joined,
+            Some("kfree_skb_list" | "kfree_skb_list_reason") => Fate::FreedInList(dropped.clone()),
+            _ => Fate::Dropped(dropped.clone()),
         };
     }
     // A packet may tell its end twice (net/ipv4/udp.c, skb_consume_udp).
@@ -225,24 +229,20 @@ fn dropped(hop: &Hop) -> Option<&Dropped> {
     }
 }
 
-/// Up to 6.1 the pieces of a packet (`frag_list`) are freed as if they were dropped, by the
-/// functions by which queues free what they dropped (net/core/skbuff.c, skb_release_data and
-/// kfree_skb_list; from 6.2 on the reason tells them apart).
-fn is_of_a_list(dropped: &Dropped) -> bool {
+/// The function that dropped a packet without a reason. The pieces of a packet are freed as if they
+/// were dropped (net/core/skbuff.c, skb_release_data, seen on 5.10 and 6.12).
+fn unexplained_place(dropped: &Dropped) -> Option<&str> {
     let unnamed = match &dropped.reason {
         OwnReason::Unknown => true,
         OwnReason::Named(name) => &**name == "NOT_SPECIFIED",
         OwnReason::Number { .. } | OwnReason::Told(_) => false,
     };
-    let Some((function, ..)) = dropped.at.symbol.as_ref().filter(|_| unnamed) else {
-        return false;
-    };
-    let name = function
-        .split_once('.')
-        .map_or(&**function, |(name, _)| name);
-    matches!(
-        name,
-        "kfree_skb_list" | "kfree_skb_list_reason" | "skb_release_data"
+    let (function, ..) = dropped.at.symbol.as_ref().filter(|_| unnamed)?;
+    // The compiler's suffix stands for a piece of the same function.
+    Some(
+        function
+            .split_once('.')
+            .map_or(&**function, |(name, _)| name),
     )
 }
 

@@ -8,6 +8,7 @@
 //! | the kernel itself wanted it              | `taken by icmp_rcv`, `taken by tcp_v4_do_rcv for 0.0.0.0:80 of nginx[7]` |
 //! | dropped                                  | `dropped for NETFILTER_DROP at nf_hook_slow+0x9d`      |
 //! | the kernel gave no reason                | `dropped at …, no reason given`                        |
+//! | freed as a part of another one           | `joined to others, and freed with the packet that they made` |
 //! | freed in a list                          | `freed in a list at kfree_skb_list+0x1c, not said whether dropped` |
 //! | a device got it                          | `sent out of eth0`                                     |
 //! | one that is not hardware                 | `sent out of eth0 (veth@eth0.pod-a), and not seen behind it` |
@@ -50,6 +51,9 @@ pub fn push(fate: &Fate, names: &dyn Names, color: bool, out: &mut Vec<u8>) {
             }
         }
         Fate::Dropped(dropped) => drop(dropped, color, out),
+        Fate::Joined => {
+            out.extend_from_slice(b"joined to others, and freed with the packet that they made");
+        }
         Fate::FreedInList(dropped) => {
             out.extend_from_slice(b"freed in a list at ");
             stack::push_place(dropped.at.place(), out);

@@ -101,6 +101,39 @@ fn dropped() {
 }
 
 #[test]
+fn places_that_free_what_is_not_dropped() {
+    let told = |function: &str, reason: OwnReason| {
+        let texts = &mut Texts::default();
+        let run = Run::new();
+        let drop = testing::drop_of(at(1, "kfree_skb", 10), None, Machine::HOOK_SLOW);
+        let record = parsed(drop);
+        let mut hop = Hop::of(&decode(&record, &run.machine), texts);
+        if let What::Dropped(dropped) = &mut hop.what {
+            dropped.reason = reason;
+            dropped.at.symbol = Some((function.into(), 0xb2, None));
+        }
+        let hops = [hop];
+        fate::of(&fate::Known {
+            hops: &hops,
+            gaps: &[],
+            children: 0,
+            early: false,
+        })
+        .word()
+    };
+    let unspecified = || OwnReason::Named("NOT_SPECIFIED".into());
+    assert_eq!(told("skb_release_data", OwnReason::Unknown), "joined");
+    assert_eq!(told("skb_release_data.part.0", unspecified()), "joined");
+    assert_eq!(
+        told("kfree_skb_list_reason", unspecified()),
+        "freed in a list"
+    );
+    assert_eq!(told("ip_rcv_core", unspecified()), "dropped");
+    let named = OwnReason::Named("QDISC_DROP".into());
+    assert_eq!(told("kfree_skb_list_reason", named), "dropped");
+}
+
+#[test]
 fn other_ends() {
     let release = "skb_release_head_state";
     for (functions, word) in [

@@ -10,7 +10,9 @@ use crate::{
     decode::Names,
     event::{Action, IpPacket, Owner, Packet, Ports, Transport},
     journey::{
-        Closed, Family, GapHere, Hop, Journey, Rewrite, RewrittenBy, Scarce, Side, SocketTold, What,
+        Closed, Family, GapHere, Hop, Journey, Rewrite, RewrittenBy, Scarce, Side, SocketTold,
+        What,
+        role::{self, Role},
     },
     lineage::Parent,
 };
@@ -285,7 +287,7 @@ impl Drawing<'_> {
             What::Socket(told) => self.socket(told, out),
             what => trace::push(&what.action(), self.color, out),
         }
-        if matches!(hop.what, What::Copied { .. }) {
+        if matches!(role::of_row(hop.row), Role::Copy | Role::Cut) {
             self.made(index, at, out);
         }
         out.push(b'\n');
