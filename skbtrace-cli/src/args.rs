@@ -259,6 +259,9 @@ pub struct ReplayArgs {
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// What is kept.
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// Tell more about the run
     #[arg(short, long, action = ArgAction::Count, help_heading = "Other")]
     pub verbose: u8,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use regex::Regex;
 use skbtrace_common::{
     config::Filter,
@@ -27,10 +27,10 @@ use crate::{
     output::Output,
     printer::{Flow, Printer, Printing},
     record::Record,
-    recording::{Finish, Item, Learnt, Note, Reader},
+    recording::{Finish, Item, Learnt, Note, Reader, Recording, Rotation, Start},
     row_set::RowSet,
     session::Ending,
-    settings::{Look, SettingsError, filter},
+    settings::{Look, SettingsError, filter, rotation},
     tell,
 };
 
@@ -52,6 +52,9 @@ pub struct ReplaySettings {
     /// Of the recorded time.
     duration: Option<Duration>,
     output: Option<PathBuf>,
+    write: Option<PathBuf>,
+    rotation: Option<Rotation>,
+    print: bool,
     verbose: u8,
 }
 
@@ -112,8 +115,32 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
             count: args.output.count,
             duration: args.output.duration,
             output: args.output.output.filter(|path| path.as_os_str() != "-"),
+            print: args.recording.print || args.recording.write.is_none(),
+            rotation: rotation(&args.recording),
+            write: args.recording.write,
             verbose: args.verbose,
         })
+    }
+}
+
+impl ReplaySettings {
+    /// A recording of what is shown, where one is asked for.
+    fn recording(&self, start: &Start) -> Result<Option<Recording>> {
+        let Some(path) = &self.write else {
+            return Ok(None);
+        };
+        if self.files.contains(path) {
+            bail!(
+                "--write {}: a recording cannot replace itself",
+                path.display()
+            );
+        }
+        // The first file of its own.
+        let start = Start {
+            part: 0,
+            ..start.clone()
+        };
+        Recording::create(path, self.rotation, start, RowSet::default()).map(Some)
     }
 }
 
@@ -136,11 +163,11 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
     let reader = open(first)?;
     let start = reader.start().clone();
     let printing = Printing {
-        format: Some(
+        format: settings.print.then(|| {
             settings
                 .look
-                .format(start.unix_offset_ns, output.is_terminal()),
-        ),
+                .format(start.unix_offset_ns, output.is_terminal())
+        }),
         header: settings.header,
         waits: true,
         hidden: RowSet::default(),
@@ -152,6 +179,7 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         rows: Rows::default(),
         unwanted: RowSet::default(),
         matcher: Matcher::new(settings.filter, settings.netns.clone(), settings.follow),
+        recording: settings.recording(&start)?,
         printer: Printer::new(printing, output),
         // `--duration` counts from the start of the run.
         until_ns: settings.duration.map(|duration| {
@@ -181,7 +209,11 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         flow = replay.printer.end(&replay.names)?;
     }
     replay.account(result.is_err());
+    let recording = replay.recording.take();
+    let finish = replay.finish.take();
+    let written = recording.map(|recording| recording.finish(finish));
     result?;
+    written.transpose()?;
     Ok(match flow {
         Flow::On if replay.printer.printed() == 0 => Ending::NothingMatched,
         Flow::On | Flow::ReaderGone => Ending::Done,
@@ -206,6 +238,7 @@ struct Replay<'a> {
     /// Rows that are not among those asked for.
     unwanted: RowSet,
     matcher: Matcher,
+    recording: Option<Recording>,
     printer: Printer,
     until_ns: Option<u64>,
     /// Events lost, as far as gaps tell.
@@ -251,6 +284,9 @@ impl Replay<'_> {
                 return Ok(Flow::On);
             }
         }
+        if let Some(recording) = &mut self.recording {
+            recording.record(&record, &self.names);
+        }
         self.printer.event(&record, &self.names)
     }
 
@@ -265,6 +301,9 @@ impl Replay<'_> {
             *row = self.rows.learn(*row, name, function);
             if *hidden && !(self.settings.shown.named && self.settings.shown.sets & LIFE != 0) {
                 self.printer.hide(*row);
+                if let Some(recording) = &mut self.recording {
+                    recording.hide(*row);
+                }
             }
             if !self.settings.shown.row(*row, function) && !*hidden {
                 self.unwanted.insert(*row);
@@ -273,6 +312,9 @@ impl Replay<'_> {
         match &note {
             Note::Lost(gap) => {
                 self.lost += gap.events();
+                if let Some(recording) = &mut self.recording {
+                    recording.lost(gap);
+                }
                 self.printer.lost(gap, &self.names);
             }
             Note::Finish(finish) => self.finish = Some(finish.clone()),
@@ -284,7 +326,11 @@ impl Replay<'_> {
     fn account(&self, damaged: bool) {
         let printed = self.printer.printed();
         match &self.finish {
-            Some(finish) => tell!("{}", finish.account(printed, self.settings.verbose)),
+            Some(finish) => {
+                let mut account = finish.account(printed, self.settings.verbose);
+                account.silent = !self.settings.print;
+                tell!("{account}");
+            }
             None if self.is_over() => tell!("skbtrace: {printed} events printed"),
             None => {
                 tell!(

@@ -15,7 +15,7 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{FilterArgs, OutputArgs, TraceArgs},
+    args::{FilterArgs, OutputArgs, RecordingArgs, TraceArgs},
     filter::{self, TooMany, Values, can_match},
     journey::role,
     kernel::{
@@ -387,11 +387,8 @@ impl TryFrom<TraceArgs> for Settings {
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
             print: recording.print || recording.write.is_none(),
+            rotation: rotation(&recording),
             write: recording.write,
-            rotation: recording.rotate.map(|size| Rotation {
-                size,
-                keep: recording.keep,
-            }),
             btf: engine.btf,
             backend: engine.backend,
             follow: (!engine.no_follow).then_some(engine.follow_max),
@@ -425,6 +422,16 @@ pub fn filter(
         pid: given.pid,
         mark: given.mark,
     })?)
+}
+
+/// When a recording goes on in a further file.
+#[must_use]
+pub fn rotation(recording: &RecordingArgs) -> Option<Rotation> {
+    let size = recording.rotate?;
+    Some(Rotation {
+        size,
+        keep: recording.keep,
+    })
 }
 
 /// Finds a network namespace of this machine.

@@ -49,6 +49,11 @@ impl Learner {
         }
     }
 
+    /// Has a row's events shown only where journeys are.
+    pub fn hide(&mut self, row: u16) {
+        self.hidden.insert(row);
+    }
+
     /// What is known.
     pub fn learnt(&self) -> &Learnt {
         &self.learnt

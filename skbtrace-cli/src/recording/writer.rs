@@ -119,6 +119,11 @@ impl Recording {
         }
     }
 
+    /// Has a row's events shown only where journeys are, if there has not been one yet.
+    pub fn hide(&mut self, row: u16) {
+        self.learner.hide(row);
+    }
+
     /// Adds a gap.
     pub fn lost(&mut self, gap: &Gap) {
         if self.file.is_none() {
@@ -147,12 +152,14 @@ impl Recording {
         }
     }
 
-    /// Ends the recording with the run's account.
+    /// Ends the recording with the run's account, where there is one.
     ///
     /// # Errors
     /// Some of it could not be written.
-    pub fn finish(mut self, finish: Finish) -> Result<()> {
-        push_note(&Note::Finish(finish), &mut self.content);
+    pub fn finish(mut self, finish: impl Into<Option<Finish>>) -> Result<()> {
+        if let Some(finish) = finish.into() {
+            push_note(&Note::Finish(finish), &mut self.content);
+        }
         // A file that begins with the end would be one too many.
         self.rotation = None;
         self.flush();
