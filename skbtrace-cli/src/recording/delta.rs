@@ -1,14 +1,14 @@
 //! Records told by their difference from an earlier one.
 //!
 //! One hop of a packet differs from the one before in its time, its function and little else, so
-//! what is kept is which of the event's eight-byte words differ, and these. That makes a record a
-//! sixth as long before anything is compressed, and the compressor's work the smaller.
+//! what is kept is which of the event's eight-byte words differ, and how. That makes a record a
+//! tenth as long before anything is compressed, and the compressor's work the smaller.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 1 | slot: the earlier record is the last one of this slot, all zero at a frame's start |
 //! | 4 | which words differ, a bit each; the highest bit: more follows them |
-//! | 8 each | those words |
+//! | 1 + 1 to 8 each | of each of those words how many bytes follow, and so many low bytes of its exclusive or with the earlier one |
 //! | 2 | length of what stands behind the event (the kind's further fields, a stack) |
 //! | … | that |
 
@@ -17,7 +17,7 @@ use skbtrace_common::{
     record::{BODY, FROM_SOCK, LEAD, RawEvent},
 };
 
-use crate::record::Record;
+use crate::record::{Extra, Record};
 
 /// How many slots there are; packets are spread over them by their identity.
 pub const SLOTS: u8 = 64;
@@ -25,6 +25,11 @@ pub const SLOTS: u8 = 64;
 const WORDS: usize = size_of::<RawEvent>() / 8;
 /// Set where more follows the words.
 const MORE: u32 = 1 << 31;
+
+/// What precedes the words: slot and which differ.
+const HEAD: usize = 5;
+/// Most bytes that an event is told by.
+const MOST: usize = HEAD + WORDS * 9;
 
 const _: () = assert!(size_of::<RawEvent>().is_multiple_of(8) && WORDS < 31);
 
@@ -45,6 +50,7 @@ impl Previous {
     }
 
     /// Appends a record.
+    #[inline]
     pub fn push(&mut self, record: &Record, out: &mut Vec<u8>) {
         let event = tidy(record.event);
         let slot = (event.packet_id % u64::from(SLOTS)) as u8;
@@ -52,34 +58,36 @@ impl Previous {
         let Some(last) = self.0.get_mut(usize::from(slot)) else {
             return;
         };
-        out.push(slot);
-        let at = out.len();
-        out.extend_from_slice(&[0; 4]);
+        // Which words differ, in one go without branches; then these alone.
         let mut differ = 0_u32;
-        for (nth, (word, last)) in words.iter().zip(last).enumerate() {
-            let word = u64::from_ne_bytes(*word);
-            if word != *last {
-                differ |= 1 << nth;
+        for (nth, (word, last)) in words.iter().zip(&*last).enumerate() {
+            differ |= u32::from(u64::from_ne_bytes(*word) != *last) << nth;
+        }
+        let mut told = [0; MOST];
+        let mut at = HEAD;
+        let mut left = differ;
+        while left != 0 {
+            let nth = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let (Some(word), Some(last)) = (words.get(nth), last.get_mut(nth))
+                && let Some(place) = told.get_mut(at..at + 9)
+            {
+                let word = u64::from_ne_bytes(*word);
+                let change = word ^ *last;
                 *last = word;
-                out.extend_from_slice(&word.to_ne_bytes());
+                let length = 8 - change.leading_zeros() / 8;
+                place[0] = length as u8;
+                place[1..].copy_from_slice(&change.to_le_bytes());
+                at += 1 + length as usize;
             }
         }
-        let behind = out.len();
-        out.extend_from_slice(&[0; 2]);
-        record.push_behind(out);
-        let length = out.len() - behind - 2;
-        if length == 0 {
-            out.truncate(behind);
-        } else {
-            differ |= MORE;
-            // The longest kind and a stack are far below 64 KiB.
-            let length = u16::try_from(length).unwrap_or(u16::MAX);
-            if let Some(place) = out.get_mut(behind..behind + 2) {
-                place.copy_from_slice(&length.to_le_bytes());
-            }
-        }
-        if let Some(place) = out.get_mut(at..at + 4) {
-            place.copy_from_slice(&differ.to_le_bytes());
+        let has_more = !matches!(record.extra, Extra::None) || record.stack.is_some();
+        let differ = if has_more { differ | MORE } else { differ };
+        told[0] = slot;
+        told[1..HEAD].copy_from_slice(&differ.to_le_bytes());
+        out.extend_from_slice(told.get(..at).unwrap_or_default());
+        if has_more {
+            push_behind(record, out);
         }
     }
 
@@ -89,8 +97,12 @@ impl Previous {
         let differ = u32::from_le_bytes(*bytes.split_off(..4)?.as_array()?);
         let words = self.0.get_mut(usize::from(slot))?;
         for nth in (0..31).filter(|nth| differ >> nth & 1 != 0) {
-            let word = u64::from_ne_bytes(*bytes.split_off(..8)?.as_array()?);
-            *words.get_mut(nth)? = word;
+            let length = usize::from(*bytes.split_off_first()?);
+            let mut change = [0; 8];
+            change
+                .get_mut(..length)?
+                .copy_from_slice(bytes.split_off(..length)?);
+            *words.get_mut(nth)? ^= u64::from_le_bytes(change);
         }
         let mut record = Vec::with_capacity(size_of::<RawEvent>());
         for word in &*words {
@@ -101,6 +113,18 @@ impl Previous {
             record.extend_from_slice(bytes.split_off(..usize::from(length))?);
         }
         Record::parse(&record).ok()
+    }
+}
+
+/// Appends what stands behind the event, its length first.
+fn push_behind(record: &Record, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 2]);
+    record.push_behind(out);
+    // The longest kind and a stack are far below 64 KiB.
+    let length = u16::try_from(out.len() - start - 2).unwrap_or(u16::MAX);
+    if let Some(place) = out.get_mut(start..start + 2) {
+        place.copy_from_slice(&length.to_le_bytes());
     }
 }
 

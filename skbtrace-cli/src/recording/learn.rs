@@ -33,8 +33,8 @@ pub struct Learner {
     places: [Option<(u32, u32, u64)>; PLACES],
     /// What to add to an event's time for Unix time, nanoseconds.
     unix_offset_ns: i64,
-    /// The quarter of an hour of which the local time is known, as times of events.
-    quarter: std::ops::Range<i128>,
+    /// Times of events from and until which the local time is known.
+    quarter: (u64, u64),
 }
 
 impl Learner {
@@ -45,7 +45,7 @@ impl Learner {
             hidden,
             places: [None; PLACES],
             unix_offset_ns,
-            quarter: 0..0,
+            quarter: (0, 0),
         }
     }
 
@@ -197,14 +197,18 @@ impl Learner {
 
     #[inline]
     fn zone(&mut self, time_ns: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
-        let time = i128::from(time_ns);
-        if self.quarter.contains(&time) {
+        let (from, until) = self.quarter;
+        if from <= time_ns && time_ns < until {
             return;
         }
         let offset = i128::from(self.unix_offset_ns);
         let length = i128::from(QUARTER) * SECOND;
-        let start = (time + offset).div_euclid(length) * length;
-        self.quarter = start - offset..start - offset + length;
+        let start = (i128::from(time_ns) + offset).div_euclid(length) * length;
+        let time = |unix: i128| u64::try_from(unix - offset);
+        self.quarter = (
+            time(start).unwrap_or(0),
+            time(start + length).unwrap_or(u64::MAX),
+        );
         // Sums of 64-bit nanoseconds are far below 64 bits of seconds.
         let unix = (start / SECOND) as i64;
         let seconds = machine.utc_offset(unix);
