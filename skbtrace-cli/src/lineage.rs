@@ -10,6 +10,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     num::NonZeroU64,
 };
 
@@ -50,7 +51,7 @@ pub enum Parent {
 /// The packets that are known.
 #[derive(Debug)]
 pub struct Lineage {
-    packets: HashMap<PacketId, Known>,
+    packets: HashMap<PacketId, Known, BuildHasherDefault<Spread>>,
     /// In order of appearance.
     order: VecDeque<PacketId>,
     /// The next number.
@@ -66,6 +67,29 @@ struct Known {
     parent: Option<PacketId>,
 }
 
+/// Hashes an identity. The kernel side counts them up and nobody else chooses them, so that no
+/// stronger hash is needed than one that spreads the bits.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Multiplying spreads every bit upwards (Knuth), and both ends are looked at.
+        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ product >> 32;
+    }
+}
+
 impl Lineage {
     /// How many packets are remembered; some 6 MB.
     pub const REMEMBERED: usize = 1 << 16;
@@ -78,7 +102,7 @@ impl Lineage {
 
     fn remembering(remembered: usize) -> Self {
         Self {
-            packets: HashMap::new(),
+            packets: HashMap::default(),
             order: VecDeque::new(),
             next: 1,
             remembered,

@@ -14,7 +14,11 @@ use crate::event::{Action, DropReason, Encapsulation, LinkAddress, Neighbour, Tu
 const NOTHING: &str = ",\"wait_ns\":null,\"clone\":null,\"verdict\":null,\"conntrack\":null,\
     \"nat\":null,\"neighbour\":null,\"socket\":null,\"tunnel\":null,\"drop\":null";
 
+/// The last of them, as most kinds have them.
+const LAST_NULLS: &str = ",\"neighbour\":null,\"socket\":null,\"tunnel\":null,\"drop\":null";
+
 /// What kind of event it is, and the function that it names.
+#[inline]
 pub fn kind<'a>(action: &Action<'a>) -> (&'static str, &'a str) {
     match *action {
         Action::Hop { function } => ("hop", function),
@@ -53,44 +57,47 @@ fn keys(action: &Action<'_>, out: &mut Vec<u8>) {
     }
     put(",\"verdict\":", out);
     verdict(action, out);
-    put(",\"conntrack\":", out);
     match action {
         Action::Conntrack { state, entry, .. } => {
+            put(",\"conntrack\":", out);
             netfilter::conntrack(*state, entry.as_ref(), out);
+            put(",\"nat\":null", out);
         }
-        _ => put("null", out),
-    }
-    put(",\"nat\":", out);
-    match action {
         Action::Nat {
             before, changed, ..
-        } => netfilter::nat(*changed, before, out),
-        _ => put("null", out),
+        } => {
+            put(",\"conntrack\":null,\"nat\":", out);
+            netfilter::nat(*changed, before, out);
+        }
+        _ => put(",\"conntrack\":null,\"nat\":null", out),
     }
-    put(",\"neighbour\":", out);
     match action {
-        Action::Neighbour { neighbour, .. } => self::neighbour(neighbour, out),
-        _ => put("null", out),
-    }
-    put(",\"socket\":", out);
-    match action {
-        Action::Socket { sock, full, .. } => socket::push(sock.as_ref(), *full, out),
-        _ => put("null", out),
-    }
-    put(",\"tunnel\":", out);
-    match action {
-        Action::Tunnel { tunnel, .. } => self::tunnel(tunnel, out),
-        _ => put("null", out),
-    }
-    put(",\"drop\":", out);
-    match *action {
+        Action::Neighbour { neighbour, .. } => {
+            put(",\"neighbour\":", out);
+            self::neighbour(neighbour, out);
+            put(",\"socket\":null,\"tunnel\":null,\"drop\":null", out);
+        }
+        Action::Socket { sock, full, .. } => {
+            put(",\"neighbour\":null,\"socket\":", out);
+            socket::push(sock.as_ref(), *full, out);
+            put(",\"tunnel\":null,\"drop\":null", out);
+        }
+        Action::Tunnel { tunnel, .. } => {
+            put(",\"neighbour\":null,\"socket\":null,\"tunnel\":", out);
+            self::tunnel(tunnel, out);
+            put(",\"drop\":null", out);
+        }
         Action::Drop { reason, at, .. } => {
-            drop_reason(reason, out);
+            put(
+                ",\"neighbour\":null,\"socket\":null,\"tunnel\":null,\"drop\":",
+                out,
+            );
+            drop_reason(*reason, out);
             put(",\"at\":", out);
-            place::push(at, out);
+            place::push(*at, out);
             put("}", out);
         }
-        _ => put("null", out),
+        _ => put(LAST_NULLS, out),
     }
 }
 

@@ -1,10 +1,15 @@
-//! The time of an event as RFC 3339 has it: `"2021-03-04T02:09:17.132480000Z"`.
+//! The time of an event, twice: as RFC 3339 has it, `"2021-03-04T02:09:17.132480000Z"`, and since
+//! boot.
 //!
-//! Always UTC and always nine digits, so that texts sort as times do.
+//! The first is always UTC and always nine digits, so that texts sort as times do. What the events
+//! of one second share is made once.
 
-use super::super::{cell::Cell, digits};
+use super::{
+    super::{cell::Cell, digits},
+    text::put,
+};
 
-const SECOND: i128 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
 const DAY: i64 = 24 * 3600;
 
 /// Writes times.
@@ -16,6 +21,8 @@ pub struct Clock {
     start: u64,
     /// The opening quote up to and with the dot.
     before: Cell<24>,
+    /// Seconds since boot, and that as text.
+    boot: (u64, Cell<16>),
 }
 
 impl Clock {
@@ -24,35 +31,44 @@ impl Clock {
             unix_offset_ns,
             start: 0,
             before: Cell::EMPTY,
+            boot: (u64::MAX, Cell::EMPTY),
         };
         clock.turn(0);
         clock
     }
 
-    /// Appends the string for `time_ns` of `CLOCK_MONOTONIC`.
+    /// Appends the string for `time_ns` of `CLOCK_MONOTONIC`, and as the next key that itself.
     #[inline]
     pub fn push(&mut self, time_ns: u64, out: &mut Vec<u8>) {
         let mut within = time_ns.wrapping_sub(self.start);
-        if i128::from(within) >= SECOND {
+        if within >= SECOND {
             within = self.turn(time_ns);
         }
         self.before.push_to(out);
-        // Below a thousand million, which has the digits 1 to 9 of these ten.
-        let within = within as u32;
-        let [a, b, c] = [within / 10_000_000, within / 100_000, within / 1000].map(digits::two);
-        let [d, last] = [within / 10, within].map(digits::two);
-        out.extend_from_slice(&[
-            a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], last[1], b'Z', b'"',
-        ]);
+        out.extend_from_slice(&nine(within as u32));
+        put("Z\",\"time_ns\":", out);
+        let second = time_ns / SECOND;
+        if second == 0 {
+            return digits::decimal(time_ns, out);
+        }
+        if second != self.boot.0 {
+            let mut text = Vec::new();
+            digits::decimal(second, &mut text);
+            self.boot.1.set(&text);
+            self.boot.0 = second;
+        }
+        self.boot.1.push_to(out);
+        out.extend_from_slice(&nine((time_ns % SECOND) as u32));
     }
 
     /// Goes to the second of `time_ns`; returns the nanoseconds passed of it.
     #[cold]
     fn turn(&mut self, time_ns: u64) -> u64 {
         let unix_ns = i128::from(time_ns) + i128::from(self.unix_offset_ns);
-        let within = unix_ns.rem_euclid(SECOND) as u64;
+        let second = i128::from(SECOND);
+        let within = unix_ns.rem_euclid(second) as u64;
         // The sum of 64-bit nanoseconds is a number of seconds far below 64 bits.
-        let unix = unix_ns.div_euclid(SECOND) as i64;
+        let unix = unix_ns.div_euclid(second) as i64;
         let (year, month, day) = date(unix.div_euclid(DAY));
         let second = unix.rem_euclid(DAY) as u32;
         let mut text = vec![b'"'];
@@ -74,6 +90,14 @@ impl Clock {
         self.start = time_ns.wrapping_sub(within);
         within
     }
+}
+
+/// Nine decimal digits of a number that has no more.
+#[inline]
+fn nine(number: u32) -> [u8; 9] {
+    let [a, b] = digits::two(number / 10_000_000);
+    let [c, d, e, f, g, h] = digits::six(number / 10);
+    [a, b, c, d, e, f, g, h, b'0' + (number % 10) as u8]
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
@@ -111,7 +135,10 @@ mod tests {
     fn text(clock: &mut Clock, time_ns: u64) -> String {
         let mut out = Vec::new();
         clock.push(time_ns, &mut out);
-        String::from_utf8(out).expect("ASCII")
+        let text = String::from_utf8(out).expect("ASCII");
+        let (text, since_boot) = text.split_once(",\"time_ns\":").expect("both");
+        assert_eq!(since_boot, time_ns.to_string());
+        text.to_owned()
     }
 
     #[test]
@@ -157,6 +184,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_time(time_ns: u64, small in 0..3_000_000_000_u64, offset: i64) {
+            let mut clock = Clock::new(offset);
+            for time_ns in [time_ns, small, small + SECOND, small] {
+                text(&mut clock, time_ns);
+            }
+        }
+
         /// Each day is the day after the one before.
         #[test]
         fn days_follow_each_other(day in -100_000..400_000_i64) {

@@ -12,6 +12,7 @@
 
 mod action;
 mod clock;
+mod interface;
 mod netfilter;
 mod packet;
 mod place;
@@ -24,6 +25,7 @@ use skbtrace_common::hooks::{HOOKS, Stage};
 
 use self::{
     clock::Clock,
+    interface::Places,
     text::{
         address, boolean, hardware, name, number, optional, optional_boolean, optional_number,
         optional_string, put,
@@ -32,12 +34,12 @@ use self::{
 use super::{
     Renderer,
     cell::{Cache, Cell},
-    packet::hash,
+    packet::hash as hash_of,
 };
 use crate::{
     decode::Names,
-    event::{Action, Event, Packet},
-    lineage::Parent,
+    event::{Action, Event, Packet, ShortName, Vlans},
+    lineage::{Parent, Place},
 };
 
 /// The JSON Schema (2020-12) of the lines.
@@ -69,12 +71,45 @@ pub struct JsonOptions {
 }
 
 /// Writes lines of JSON.
+///
+/// A line is pieces that change at different times: the function and the place with each event, the
+/// process seldom, the packet from one to the next. The texts of recent ones are kept.
 #[derive(Debug)]
 pub struct Json {
     clock: Clock,
-    packets: Cache<Packet, 256>,
-    /// By row of the catalogue: what a hop is called.
-    functions: Vec<Option<Cell<96>>>,
+    /// By row of the catalogue: which kind of event, and the text.
+    functions: Vec<Option<(&'static str, Cell<96>)>>,
+    running: Cache<Running, 64>,
+    places: Places,
+    identities: Cache<Identity, 128>,
+    contents: Cache<Content, 384>,
+}
+
+/// Who was running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Running {
+    pid: u32,
+    comm: [u8; 16],
+}
+
+/// Which packet it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    skb: u64,
+    head: Option<u64>,
+    lineage: Option<Place>,
+}
+
+/// What the packet says and what is said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    packet: Packet,
+    len: Option<u32>,
+    mark: Option<u32>,
+    pkt_type: Option<u8>,
+    dest_mac: Option<[u8; 6]>,
+    vlans: Vlans,
+    unread: bool,
 }
 
 impl Json {
@@ -83,8 +118,11 @@ impl Json {
     pub fn new(options: JsonOptions) -> Self {
         Self {
             clock: Clock::new(options.unix_offset_ns),
-            packets: Cache::new(),
             functions: Vec::new(),
+            running: Cache::new(),
+            places: Places::new(),
+            identities: Cache::new(),
+            contents: Cache::new(),
         }
     }
 
@@ -92,28 +130,43 @@ impl Json {
     #[inline]
     pub fn line(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         // Once for all of a usual line.
-        out.reserve(1536);
+        out.reserve(2048);
         put(BEGIN, out);
         self.clock.push(event.time_ns, out);
-        put(",\"time_ns\":", out);
-        number(event.time_ns, out);
-        lineage(event, out);
-        put(",\"skb\":", out);
-        address(event.skb, out);
-        put(",\"head\":", out);
-        optional(event.head, out, address);
         self.function(event, names, out);
-        running(event, out);
-        where_it_is(event, names, out);
-        header(event, out);
-        put(",\"packet\":", out);
-        self.packets
-            .push(&event.packet, hash(&event.packet), out, packet::push);
+        put(",\"cpu\":", out);
+        number(event.cpu, out);
+        let running = Running {
+            pid: event.pid,
+            comm: *event.comm.0,
+        };
+        self.running.push(&running, event.pid, out, push_running);
+        self.places.push(event, names, out);
+        let identity = Identity {
+            skb: event.skb,
+            head: event.head,
+            lineage: event.lineage,
+        };
+        // The kernel's allocator gives out multiples of this.
+        let hash = (event.skb >> 6) as u32;
+        self.identities.push(&identity, hash, out, push_identity);
+        let content = Content {
+            packet: event.packet,
+            len: event.len,
+            mark: event.mark,
+            pkt_type: event.pkt_type,
+            dest_mac: event.dest_mac,
+            vlans: event.vlans,
+            unread: event.unread,
+        };
+        let last = event.dest_mac.map_or(0, |address| address[5]);
+        let hash = hash_of(&event.packet) ^ u32::from(last) << 3 ^ event.len.unwrap_or(0);
+        self.contents.push(&content, hash, out, push_content);
         action::push(&event.action, out);
-        put(",\"stack\":", out);
         match event.stack {
-            None => put("null}\n", out),
+            None => put(",\"stack\":null}\n", out),
             Some(frames) => {
+                put(",\"stack\":", out);
                 place::frames(frames, names, out);
                 put("}\n", out);
             }
@@ -124,20 +177,22 @@ impl Json {
     #[inline]
     fn function(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         let row = usize::from(event.hook);
-        let is_hop = matches!(event.action, Action::Hop { .. });
-        if is_hop && let Some(Some(cell)) = self.functions.get(row) {
+        let kind = action::kind(&event.action).0;
+        if let Some(Some((known, cell))) = self.functions.get(row)
+            && *known == kind
+        {
             return cell.push_to(out);
         }
         let start = out.len();
         function(event, names, out);
-        if is_hop {
+        // Only of copies the function depends on more than the row.
+        if !matches!(event.action, Action::Clone { .. }) {
             if self.functions.len() <= row {
                 self.functions.resize(row + 1, None);
             }
             if let Some(place) = self.functions.get_mut(row) {
-                place
-                    .insert(Cell::EMPTY)
-                    .set(out.get(start..).unwrap_or(&[]));
+                let (_, cell) = place.insert((kind, Cell::EMPTY));
+                cell.set(out.get(start..).unwrap_or(&[]));
             }
         }
     }
@@ -150,21 +205,6 @@ impl Renderer for Json {
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         self.line(event, names, out);
     }
-}
-
-#[inline]
-fn lineage(event: &Event<'_>, out: &mut Vec<u8>) {
-    let parent = match event.lineage.map(|place| place.parent) {
-        Some(Parent::Number(number)) => Some(number),
-        _ => None,
-    };
-    put(",\"packet_id\":", out);
-    optional_number(event.lineage.map(|place| place.number), out);
-    put(",\"parent_id\":", out);
-    optional_number(parent, out);
-    put(",\"has_parent\":", out);
-    let has_parent = event.lineage.map(|place| place.parent != Parent::None);
-    optional_boolean(has_parent, out);
 }
 
 fn function(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
@@ -183,64 +223,51 @@ fn function(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
     optional_string(stage.map(|stage| stage.name().as_bytes()), out);
 }
 
-/// Appends where it ran, and who was running.
-#[inline]
-fn running(event: &Event<'_>, out: &mut Vec<u8>) {
-    put(",\"cpu\":", out);
-    number(event.cpu, out);
+fn push_running(running: &Running, out: &mut Vec<u8>) {
     put(",\"pid\":", out);
-    number(event.pid, out);
+    number(running.pid, out);
     put(",\"comm\":", out);
-    name(event.comm.bytes(), out);
+    name(ShortName(&running.comm).bytes(), out);
 }
 
-#[inline]
-fn where_it_is(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
-    put(",\"netns\":", out);
-    optional(event.netns, out, |inode, out| {
-        put("{\"inode\":", out);
-        number(inode, out);
-        put(",\"name\":", out);
-        optional_string(names.netns(inode).map(str::as_bytes), out);
-        put("}", out);
-    });
-    put(",\"interface\":", out);
-    optional(event.device, out, |device, out| {
-        put("{\"name\":", out);
-        name(device.name.bytes(), out);
-        put(",\"index\":", out);
-        number(device.ifindex, out);
-        put(",\"link\":", out);
-        let link = event
-            .netns
-            .and_then(|netns| names.link(netns, device.ifindex));
-        optional_string(link, out);
-        put("}", out);
-    });
+fn push_identity(identity: &Identity, out: &mut Vec<u8>) {
+    let lineage = identity.lineage;
+    let parent = match lineage.map(|place| place.parent) {
+        Some(Parent::Number(number)) => Some(number),
+        _ => None,
+    };
+    put(",\"packet_id\":", out);
+    optional_number(lineage.map(|place| place.number), out);
+    put(",\"parent_id\":", out);
+    optional_number(parent, out);
+    put(",\"has_parent\":", out);
+    optional_boolean(lineage.map(|place| place.parent != Parent::None), out);
+    put(",\"skb\":", out);
+    address(identity.skb, out);
+    put(",\"head\":", out);
+    optional(identity.head, out, address);
 }
 
-/// Appends what the `sk_buff` and the link's header say.
-#[inline]
-fn header(event: &Event<'_>, out: &mut Vec<u8>) {
+fn push_content(content: &Content, out: &mut Vec<u8>) {
     put(",\"unread\":", out);
-    boolean(event.unread, out);
+    boolean(content.unread, out);
     put(",\"len\":", out);
-    optional_number(event.len, out);
+    optional_number(content.len, out);
     put(",\"mark\":", out);
-    optional_number(event.mark, out);
+    optional_number(content.mark, out);
     put(",\"pkt_type\":", out);
-    optional_number(event.pkt_type, out);
+    optional_number(content.pkt_type, out);
     put(",\"pkt_type_name\":", out);
-    let word = event
+    let word = content
         .pkt_type
         .and_then(|number| PACKET_TYPES.get(usize::from(number)));
-    optional(word, out, |word, out| {
-        out.push(b'"');
-        put(word, out);
-        out.push(b'"');
-    });
+    optional_string(word.map(|word| word.as_bytes()), out);
     put(",\"dest_mac\":", out);
-    optional(event.dest_mac, out, |address, out| hardware(&address, out));
+    optional(content.dest_mac, out, |address, out| {
+        hardware(&address, out)
+    });
     put(",\"vlans\":", out);
-    packet::vlans(&event.vlans, out);
+    packet::vlans(&content.vlans, out);
+    put(",\"packet\":", out);
+    packet::push(&content.packet, out);
 }

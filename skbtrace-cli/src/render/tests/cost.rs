@@ -76,8 +76,8 @@ fn all(
     }
 }
 
-/// Thirty events as a trace of a node has them: two datagrams to a Service and a TCP segment, from
-/// function to function, each with a verdict and a copy.
+/// Thirty events as a trace of a node has them, in the proportions of the demo: datagrams to a
+/// Service and a TCP segment, from function to function, with verdicts and a copy.
 fn mix() -> Vec<Vec<u8>> {
     let flows = [
         testing::ipv4(17, 0, &testing::udp(40547, 9999)),
@@ -92,6 +92,7 @@ fn mix() -> Vec<Vec<u8>> {
         "ip_rcv",
         "ip_forward",
         "__br_forward",
+        "ip_local_deliver",
         "udp_rcv",
     ];
     let places: [(u32, u32, &[u8]); 3] = [
@@ -117,9 +118,14 @@ fn mix() -> Vec<Vec<u8>> {
             raw.hook = testing::row(function);
             events.push(raw.as_bytes().to_vec());
         }
-        events.push(verdict(next(2)));
-        let copied = testing::clone_of(next(1), 0xffff_949a_8d63_9400, Machine::BRIDGE.start);
-        events.push(copied.as_bytes().to_vec());
+        // Among ten events of the demo there is one of these.
+        events.push(if id < 3 {
+            verdict(next(2))
+        } else {
+            let new = 0xffff_949a_8d63_9400;
+            let copied = testing::clone_of(next(1), new, Machine::BRIDGE.start);
+            copied.as_bytes().to_vec()
+        });
     }
     events
 }

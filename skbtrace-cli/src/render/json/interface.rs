@@ -1,0 +1,91 @@
+//! Where the packet is: network namespace and interface, with what they are called.
+
+use super::text::{name, number, optional, optional_string, put};
+use crate::{
+    decode::Names,
+    event::{Device, Event},
+};
+
+/// Texts of recent places: one for each value of a hash, taken over by the next place there.
+///
+/// A place's names are learnt and may change while the trace runs, so a text is used again only
+/// where they are the same.
+#[derive(Debug)]
+pub struct Places([Option<Known>; PLACES]);
+
+const PLACES: usize = 128;
+
+#[derive(Debug)]
+struct Known {
+    netns: Option<u32>,
+    /// Index and name.
+    device: Option<(u32, [u8; 16])>,
+    netns_name: Option<String>,
+    link: Option<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+impl Places {
+    pub fn new() -> Self {
+        Self([const { None }; PLACES])
+    }
+
+    /// Appends the place of `event`.
+    #[inline]
+    pub fn push(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
+        let netns_name = event.netns.and_then(|inode| names.netns(inode));
+        let link = match (event.netns, event.device) {
+            (Some(netns), Some(device)) => names.link(netns, device.ifindex),
+            _ => None,
+        };
+        let device = event.device.map(|device| (device.ifindex, *device.name.0));
+        let hash = event.netns.unwrap_or(0) ^ device.map_or(0, |(index, _)| index) << 2;
+        let Some(place) = self.0.get_mut(hash as usize % PLACES) else {
+            return;
+        };
+        if let Some(known) = place
+            && known.netns == event.netns
+            && known.device == device
+            && known.netns_name.as_deref() == netns_name
+            && known.link.as_deref() == link
+        {
+            return out.extend_from_slice(&known.text);
+        }
+        let start = out.len();
+        write(event.netns, netns_name, event.device, link, out);
+        *place = Some(Known {
+            netns: event.netns,
+            device,
+            netns_name: netns_name.map(str::to_owned),
+            link: link.map(<[u8]>::to_vec),
+            text: out.get(start..).unwrap_or(&[]).to_vec(),
+        });
+    }
+}
+
+fn write(
+    netns: Option<u32>,
+    netns_name: Option<&str>,
+    device: Option<Device<'_>>,
+    link: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
+    put(",\"netns\":", out);
+    optional(netns, out, |inode, out| {
+        put("{\"inode\":", out);
+        number(inode, out);
+        put(",\"name\":", out);
+        optional_string(netns_name.map(str::as_bytes), out);
+        put("}", out);
+    });
+    put(",\"interface\":", out);
+    optional(device, out, |device, out| {
+        put("{\"name\":", out);
+        name(device.name.bytes(), out);
+        put(",\"index\":", out);
+        number(device.ifindex, out);
+        put(",\"link\":", out);
+        optional_string(link, out);
+        put("}", out);
+    });
+}
