@@ -22,14 +22,14 @@
 //! | … | the content, compressed by zstd |
 //!
 //! A frame is written by one call when it is complete, so a killed run leaves whole frames, and a
-//! full disk cuts the last one, which is then taken back. The content is items, one behind the
-//! other: a record is told by its difference from an earlier one of the same frame ([`delta`]);
-//! everything else is a [`Note`], coded by postcard. The first item of a file is [`Note::Start`].
-//! A note holds until another of the same subject comes.
+//! full disk cuts the last one, which is then taken back. Its content ([`content`]) is records and,
+//! between them, [`Note`]s. The first item of a file is [`Note::Start`]. A note holds until another
+//! of the same subject comes.
 //!
 //! **A new note is a new variant at the end of [`Note`], and a new field of a record a new version
 //! of the file.**
 
+mod content;
 mod delta;
 mod error;
 mod frame;

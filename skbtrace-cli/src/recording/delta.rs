@@ -1,6 +1,7 @@
 //! Records told by their difference from an earlier one.
 //!
-//! One hop of a packet differs from the one before in its time, its function and little else, so
+//! One hop of a packet differs from the one before in its time, which stands elsewhere ([`super::content`]), its function,
+//! and little else, so
 //! what is kept is which of the event's eight-byte words differ, and how. That makes a record a
 //! tenth as long before anything is compressed, and the compressor's work the smaller.
 //!
@@ -49,10 +50,12 @@ impl Previous {
         self.0.fill([0; WORDS]);
     }
 
-    /// Appends a record.
+    /// Appends a record, but for its time.
     #[inline]
     pub fn push(&mut self, record: &Record, out: &mut Vec<u8>) {
-        let event = tidy(record.event);
+        let mut event = tidy(record.event);
+        // Told apart.
+        event.time_ns = 0;
         let slot = (event.packet_id % u64::from(SLOTS)) as u8;
         let (words, _) = event.as_bytes().as_chunks::<8>();
         let Some(last) = self.0.get_mut(usize::from(slot)) else {
@@ -91,7 +94,7 @@ impl Previous {
         }
     }
 
-    /// Takes a record off `bytes`, its slot first; `None` when they are no record.
+    /// Takes a record off `bytes`, its slot first and its time 0; `None` when they are no record.
     pub fn take(&mut self, bytes: &mut &[u8]) -> Option<Record> {
         let slot = *bytes.split_off_first()?;
         let differ = u32::from_le_bytes(*bytes.split_off(..4)?.as_array()?);

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::{Note, RecordingError, Start, delta::Previous, frame::Decoder, writer::NOTE};
+use super::{Note, RecordingError, Start, content::Items, frame::Decoder};
 use crate::record::Record;
 
 /// One thing in a recording.
@@ -20,10 +20,7 @@ pub enum Item {
 /// A recording that is being read.
 pub struct Reader<R> {
     frames: Decoder<R>,
-    content: Vec<u8>,
-    /// How much of the content has been read.
-    at: usize,
-    previous: Previous,
+    items: Items,
     start: Start,
 }
 
@@ -35,9 +32,7 @@ impl<R: Read> Reader<R> {
     pub fn open(input: R) -> Result<Self, RecordingError> {
         let mut reader = Self {
             frames: Decoder::new(input)?,
-            content: Vec::new(),
-            at: 0,
-            previous: Previous::new(),
+            items: Items::none(),
             start: Start::default(),
         };
         match reader.next()? {
@@ -67,20 +62,16 @@ impl<R: Read> Reader<R> {
         reason = "an iterator would go on after an error"
     )]
     pub fn next(&mut self) -> Result<Option<Item>, RecordingError> {
-        while self.at >= self.content.len() {
-            match self.frames.next()? {
-                Some(content) => {
-                    self.content = content;
-                    self.at = 0;
-                    self.previous.clear();
-                }
-                None => return Ok(None),
+        loop {
+            if let Some(item) = self.items.next().map_err(|what| self.damaged(what))? {
+                return Ok(Some(item));
             }
+            let Some(content) = self.frames.next()? else {
+                return Ok(None);
+            };
+            let begun = self.items.begin(content);
+            begun.map_err(|what| self.damaged(what))?;
         }
-        let mut rest = self.content.get(self.at..).unwrap_or_default();
-        let item = take(&mut rest, &mut self.previous);
-        self.at = self.content.len() - rest.len();
-        item.map(Some).map_err(|what| self.damaged(what))
     }
 
     fn damaged(&self, what: &'static str) -> RecordingError {
@@ -89,21 +80,4 @@ impl<R: Read> Reader<R> {
             what,
         }
     }
-}
-
-/// Takes an item off.
-fn take(rest: &mut &[u8], previous: &mut Previous) -> Result<Item, &'static str> {
-    if rest.first() != Some(&NOTE) {
-        let record = previous.take(rest).ok_or("not a record")?;
-        return Ok(Item::Record(record));
-    }
-    let note = || {
-        rest.split_off_first()?;
-        let length = u32::from_le_bytes(*rest.split_off(..4)?.as_array()?);
-        rest.split_off(..usize::try_from(length).ok()?)
-    };
-    let bytes = { note }().ok_or("a note cut off")?;
-    postcard::from_bytes(bytes)
-        .map(Item::Note)
-        .map_err(|_| "not a note")
 }

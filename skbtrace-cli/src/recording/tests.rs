@@ -274,13 +274,15 @@ proptest! {
 
     /// Content that a frame's checksum vouches for, and that no skbtrace wrote.
     #[test]
-    fn any_content_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_content_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400), cut in 0..400_usize) {
         let mut file = frame::preamble();
-        let start = postcard::to_allocvec(&Note::Start(start())).expect("plain data");
-        let mut content = vec![writer::NOTE];
-        content.extend_from_slice(&(start.len() as u32).to_le_bytes());
-        content.extend_from_slice(&start);
+        let mut content = content::Content::new(0);
+        content.note(&Note::Start(start()));
+        let mut content = content.bytes().to_vec();
         content.extend_from_slice(&bytes);
+        // The items end before the bytes, within them, or behind them.
+        let length = u32::try_from(content.len() - 4 - cut.min(bytes.len())).expect("short");
+        content[..4].copy_from_slice(&length.to_le_bytes());
         let mut encoder = frame::Encoder::new().expect("memory");
         file.extend_from_slice(encoder.frame(&content).expect("short"));
         let (items, error) = read(&file);

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::{
     Finish, Learnt, Start,
-    delta::{Previous, SLOTS},
+    content::Content,
     frame::{Encoder, append, preamble},
     learn::Learner,
     note::Note,
@@ -23,10 +23,6 @@ use crate::{decode::Names, gap::Gap, record::Record, row_set::RowSet, tell};
 /// A frame is written when it has so much content, bytes: enough to compress well, little enough
 /// to lose.
 const FRAME: usize = 1 << 18;
-/// Stands where a record has its slot.
-pub(super) const NOTE: u8 = 255;
-
-const _: () = assert!(SLOTS < NOTE);
 
 /// When a further file is begun, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +39,8 @@ pub struct Recording {
     rotation: Option<Rotation>,
     start: Start,
     learner: Learner,
-    previous: Previous,
     /// Of the frame that is being filled.
-    content: Vec<u8>,
+    content: Content,
     encoder: Encoder,
     /// `None` once writing failed.
     file: Option<File>,
@@ -73,8 +68,7 @@ impl Recording {
             rotation,
             learner: Learner::new(learnt, hidden, start.unix_offset_ns),
             start,
-            previous: Previous::new(),
-            content: Vec::with_capacity(FRAME + 4096),
+            content: Content::new(FRAME + 4096),
             encoder: Encoder::new().context("cannot start the compressor")?,
             file: Some(file),
             length: 0,
@@ -107,12 +101,12 @@ impl Recording {
             learner, content, ..
         } = self;
         // Learnt even if it can no longer be written: it is what the event is decoded with.
-        learner.learn(record, machine, &mut |note| push_note(note, content));
+        learner.learn(record, machine, &mut |note| content.note(note));
         if self.file.is_none() {
             self.content.clear();
             return;
         }
-        self.previous.push(record, &mut self.content);
+        self.content.record(record);
         self.recorded += 1;
         if self.content.len() >= FRAME {
             self.flush();
@@ -129,7 +123,7 @@ impl Recording {
         if self.file.is_none() {
             return;
         }
-        push_note(&Note::Lost(gap.clone()), &mut self.content);
+        self.content.note(&Note::Lost(gap.clone()));
     }
 
     /// Writes what has been added: nothing of it is lost if the run is killed now.
@@ -139,7 +133,6 @@ impl Recording {
         }
         let result = self.write();
         self.content.clear();
-        self.previous.clear();
         if let Err(error) = result {
             self.fail(error);
             return;
@@ -158,7 +151,7 @@ impl Recording {
     /// Some of it could not be written.
     pub fn finish(mut self, finish: impl Into<Option<Finish>>) -> Result<()> {
         if let Some(finish) = finish.into() {
-            push_note(&Note::Finish(finish), &mut self.content);
+            self.content.note(&Note::Finish(finish));
         }
         // A file that begins with the end would be one too many.
         self.rotation = None;
@@ -171,7 +164,7 @@ impl Recording {
 
     fn write(&mut self) -> io::Result<()> {
         if let Some(file) = &mut self.file {
-            let frame = self.encoder.frame(&self.content)?;
+            let frame = self.encoder.frame(self.content.bytes())?;
             append(file, self.length, frame)?;
             self.length += frame.len() as u64;
         }
@@ -185,9 +178,9 @@ impl Recording {
             append(file, 0, &preamble)?;
             self.length = preamble.len() as u64;
         }
-        push_note(&Note::Start(self.start.clone()), &mut self.content);
+        self.content.note(&Note::Start(self.start.clone()));
         for note in self.learner.learnt().notes() {
-            push_note(&note, &mut self.content);
+            self.content.note(&note);
         }
         let result = self.write();
         self.content.clear();
@@ -251,12 +244,4 @@ fn open(path: &Path) -> Result<File> {
             path.display()
         )
     })
-}
-
-fn push_note(note: &Note, content: &mut Vec<u8>) {
-    // Into memory, of plain data: nothing can fail.
-    let bytes = postcard::to_allocvec(note).unwrap_or_default();
-    content.push(NOTE);
-    content.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    content.extend_from_slice(&bytes);
 }

@@ -1,0 +1,188 @@
+//! The content of a frame: items one behind the other, and apart from them the times of records.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | length of the items |
+//! | … | the items: a record is told by its difference from an earlier one ([`super::delta`]), 255 and a length (`u32`) begin a [`Note`] coded by postcard |
+//! | … | for each record the time since the one before (the first: since 0), wrapping, seven bits a byte, the lowest first, the highest bit set where more follow |
+//!
+//! Packets that take the same way make the same items again, and only their times differ: apart,
+//! the compressor finds one in long pieces and need not look for the other.
+
+use super::{
+    Item, Note,
+    delta::{Previous, SLOTS},
+};
+use crate::record::Record;
+
+/// Stands where a record has its slot.
+const NOTE: u8 = 255;
+/// Bytes of the length that the content begins with.
+const HEAD: usize = 4;
+
+const _: () = assert!(SLOTS < NOTE);
+
+/// Content that is being filled.
+pub struct Content {
+    /// The length's place, and the items.
+    items: Vec<u8>,
+    times: Vec<u8>,
+    last_ns: u64,
+    previous: Previous,
+}
+
+impl Content {
+    /// Nothing, with room for so many bytes.
+    pub fn new(room: usize) -> Self {
+        let mut items = Vec::with_capacity(room);
+        items.extend_from_slice(&[0; HEAD]);
+        Self {
+            items,
+            times: Vec::new(),
+            last_ns: 0,
+            previous: Previous::new(),
+        }
+    }
+
+    /// How long it has become, about.
+    pub fn len(&self) -> usize {
+        self.items.len() + self.times.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.items.len() <= HEAD
+    }
+
+    /// Adds a record.
+    #[inline]
+    pub fn record(&mut self, record: &Record) {
+        self.previous.push(record, &mut self.items);
+        let time_ns = record.event.time_ns;
+        let mut since = time_ns.wrapping_sub(self.last_ns);
+        self.last_ns = time_ns;
+        while since > 0x7f {
+            self.times.push(since as u8 | 0x80);
+            since >>= 7;
+        }
+        self.times.push(since as u8);
+    }
+
+    /// Adds a note.
+    pub fn note(&mut self, note: &Note) {
+        // Into memory, of plain data: nothing can fail.
+        let bytes = postcard::to_allocvec(note).unwrap_or_default();
+        self.items.push(NOTE);
+        self.items
+            .extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.items.extend_from_slice(&bytes);
+    }
+
+    /// All of it, complete.
+    pub fn bytes(&mut self) -> &[u8] {
+        let length = (self.items.len() - HEAD) as u32;
+        if let Some(head) = self.items.first_chunk_mut() {
+            *head = length.to_le_bytes();
+        }
+        self.items.append(&mut self.times);
+        &self.items
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.items.truncate(HEAD);
+        self.times.clear();
+        self.last_ns = 0;
+        self.previous.clear();
+    }
+}
+
+/// Content that is being read.
+pub struct Items {
+    bytes: Vec<u8>,
+    /// How much of the items has been read, and where they end.
+    at: usize,
+    end: usize,
+    /// How much of the times.
+    time: usize,
+    last_ns: u64,
+    previous: Previous,
+}
+
+impl Items {
+    /// None.
+    pub fn none() -> Self {
+        Self {
+            bytes: Vec::new(),
+            at: 0,
+            end: 0,
+            time: 0,
+            last_ns: 0,
+            previous: Previous::new(),
+        }
+    }
+
+    /// Goes on to a frame's content.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn begin(&mut self, bytes: Vec<u8>) -> Result<(), &'static str> {
+        let length = bytes.first_chunk().copied().map(u32::from_le_bytes);
+        let length = length.ok_or("no content")? as usize;
+        let end = HEAD.saturating_add(length);
+        if end > bytes.len() {
+            return Err("items longer than their frame");
+        }
+        self.previous.clear();
+        (self.at, self.end, self.time, self.last_ns) = (HEAD, end, end, 0);
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// The next one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn next(&mut self) -> Result<Option<Item>, &'static str> {
+        let mut rest = self.bytes.get(self.at..self.end).unwrap_or_default();
+        let item = match rest.first() {
+            None => return Ok(None),
+            Some(&NOTE) => {
+                let bytes = note(&mut rest).ok_or("a note cut off")?;
+                let note = postcard::from_bytes(bytes).map_err(|_| "not a note")?;
+                Item::Note(note)
+            }
+            Some(_) => {
+                let record = self.previous.take(&mut rest).ok_or("not a record")?;
+                let since = since(&self.bytes, &mut self.time).ok_or("no time")?;
+                self.last_ns = self.last_ns.wrapping_add(since);
+                let mut record = record;
+                record.event.time_ns = self.last_ns;
+                Item::Record(record)
+            }
+        };
+        self.at = self.end - rest.len();
+        Ok(Some(item))
+    }
+}
+
+/// Takes a note's bytes off.
+fn note<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    rest.split_off_first()?;
+    let length = u32::from_le_bytes(*rest.split_off(..4)?.as_array()?);
+    rest.split_off(..usize::try_from(length).ok()?)
+}
+
+/// Reads a time at `at` and goes on behind it.
+fn since(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut since = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        since |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(since);
+        }
+    }
+    None
+}
