@@ -13,7 +13,7 @@ use crate::{
     lineage::Lineage,
     output::Output,
     record::Record,
-    render::{Format, Renderer},
+    render::{Chosen, Format, Renderer as _},
     row_set::RowSet,
     tell,
     waits::Waits,
@@ -45,7 +45,7 @@ pub enum Flow {
 
 /// Writes events.
 pub struct Printer {
-    renderer: Option<Box<dyn Renderer>>,
+    renderer: Option<Chosen>,
     header: bool,
     /// Only when it is shown.
     lineage: Option<Lineage>,
@@ -118,7 +118,7 @@ impl Printer {
     }
 
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
-    #[inline]
+    #[inline(always)]
     pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
         if !self.tells_journeys && self.hidden.contains(record.event.hook) {
             return Ok(Flow::On);

@@ -83,7 +83,8 @@ impl Record {
     ///
     /// # Errors
     /// The bytes are too few, or of a kind that this version does not know.
-    #[inline]
+    // Where it is read from the buffer, it is then made in its place.
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let event: RawEvent = read(bytes)?;
         let (extra, size) = match event.kind {

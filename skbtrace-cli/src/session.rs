@@ -28,6 +28,7 @@ use self::{attaching::Engine, debug::DebugLog, names::SessionNames};
 use crate::{
     args,
     attach::link,
+    decode::Names,
     gap::Gaps,
     kernel::features,
     output::Output,
@@ -235,14 +236,14 @@ impl Run {
         while !self.printer.has_enough()
             && let Some(record) = events.pop(due_ns)
         {
-            let flow = match &mut self.recording {
-                None => self.printer.event(&record, &self.names)?,
+            let names: &dyn Names = match &mut self.recording {
+                None => &self.names,
                 Some(recording) => {
                     recording.record(&record, &self.names);
-                    self.printer.event(&record, recording.names())?
+                    recording.names()
                 }
             };
-            if flow == Flow::ReaderGone {
+            if self.printer.event(&record, names)? == Flow::ReaderGone {
                 return Ok(Flow::ReaderGone);
             }
         }

@@ -89,7 +89,8 @@ pub trait Names {
 
 /// Decodes `record`.
 #[must_use]
-#[inline]
+// Where it is printed right away, an event is then not copied.
+#[inline(always)]
 pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
     let raw = &record.event;
     let has = |flag: u16| raw.flags & flag != 0;

@@ -14,7 +14,7 @@ use crate::{
     decode::testing::{self, Machine},
     gap::Gap,
     record::Record,
-    render::{Format, TableOptions, TimeFormat},
+    render::{Format, Renderer as _, TableOptions, TimeFormat},
     row_set::RowSet,
 };
 

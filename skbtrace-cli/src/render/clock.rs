@@ -56,7 +56,7 @@ impl Clock {
     }
 
     /// Appends the column for `time_ns` of `CLOCK_MONOTONIC`.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, time_ns: u64, names: &dyn Names, out: &mut Vec<u8>) {
         let mut within = time_ns.wrapping_sub(self.start);
         if within >= self.length {

@@ -96,12 +96,58 @@ impl Format {
 
     /// The format's renderer.
     #[must_use]
-    pub fn renderer(self) -> Box<dyn Renderer> {
-        match self {
-            Self::Table(options) => Box::new(Table::new(options)),
+    pub fn renderer(self) -> Chosen {
+        Chosen::Other(match self {
+            Self::Table(options) => return Chosen::Table(Box::new(Table::new(options))),
             Self::Json(options) => Box::new(Json::new(options)),
             Self::Tree(options) => Box::new(Tree::new(options, Limits::default())),
             Self::Summary(options) => Box::new(Summary::new(options, Limits::default())),
+        })
+    }
+}
+
+/// A chosen format's renderer. The table stands apart, so that where an event is decoded and printed
+/// the compiler sees both and makes no event that goes through memory: of the instructions from the
+/// buffer to the line that is a tenth.
+pub enum Chosen {
+    /// The table.
+    Table(Box<Table>),
+    /// Any other.
+    Other(Box<dyn Renderer>),
+}
+
+impl Renderer for Chosen {
+    fn header(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Table(table) => Table::header(table, out),
+            Self::Other(other) => other.header(out),
+        }
+    }
+
+    #[inline(always)]
+    fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
+        match self {
+            Self::Table(table) => table.line(event, names, out),
+            Self::Other(other) => other.event(event, names, out),
+        }
+    }
+
+    fn lost(&mut self, gap: &Gap, names: &dyn Names, out: &mut Vec<u8>) {
+        if let Self::Other(other) = self {
+            other.lost(gap, names, out);
+        }
+    }
+
+    fn settled(&mut self, until_ns: u64, names: &dyn Names, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Table(_) => false,
+            Self::Other(other) => other.settled(until_ns, names, out),
+        }
+    }
+
+    fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
+        if let Self::Other(other) = self {
+            other.end(names, out);
         }
     }
 }

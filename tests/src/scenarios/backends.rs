@@ -37,7 +37,16 @@ type Told = (String, usize, u32, String);
 fn agree(sets: &[&str]) -> Result<()> {
     let routed = Routed::build()?;
     routed.serve_by_dnat(Frontend::first_that_works()?)?;
-    // The first datagram makes the connection's entry; all traced ones find it.
+    // The first datagram makes the connection's entry; all traced ones find it, however long
+    // attaching takes.
+    for timeout in [
+        "nf_conntrack_udp_timeout",
+        "nf_conntrack_udp_timeout_stream",
+    ] {
+        routed
+            .node
+            .sysctl(&format!("netfilter/{timeout}"), "3600")?;
+    }
     converse(&routed)?;
     let mut traces: Vec<(&str, BTreeMap<Told, usize>)> = Vec::new();
     let mut refused = Vec::new();

@@ -50,7 +50,7 @@ fn measure(format: Format) {
     let mut out = Vec::with_capacity(1 << 16);
     for _ in 0..ROUNDS {
         out.clear();
-        all(&events, &mut *renderer, &mut lineage, &machine, &mut out);
+        all(&events, &mut renderer, &mut lineage, &machine, &mut out);
     }
     let bytes = out.len() / events.len();
     println!("{} events, {bytes} bytes each", ROUNDS * events.len());
