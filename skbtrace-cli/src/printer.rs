@@ -93,6 +93,13 @@ impl Printer {
         }
     }
 
+    /// The same, by a renderer of one's own for the same format.
+    #[must_use]
+    pub fn rendered_by(mut self, renderer: Box<dyn Renderer>) -> Self {
+        self.renderer = Some(renderer);
+        self
+    }
+
     /// Empties a file that is written to, and writes what comes before the first event.
     pub fn begin(&mut self) -> Result<Flow> {
         let Some(renderer) = &mut self.renderer else {
