@@ -51,6 +51,8 @@ pub enum Invocation {
     Replay(ReplayArgs),
     /// Print the schema of the lines of JSON.
     Schema,
+    /// Show packets while they pass.
+    Top(TopArgs),
 }
 
 /// The options of tracing.
@@ -275,6 +277,57 @@ impl ReplayArgs {
     }
 }
 
+/// The options of the live view.
+#[derive(Args, Clone, Debug)]
+pub struct TopArgs {
+    /// Where to listen.
+    #[command(flatten)]
+    pub hooks: HookArgs,
+    /// Which packets.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// How it is done.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Tell more about the run, before and after
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Other")]
+    pub verbose: u8,
+}
+
+impl From<TopArgs> for TraceArgs {
+    /// The run that it looks at: journeys, and nothing printed or kept.
+    fn from(args: TopArgs) -> Self {
+        Self {
+            hooks: args.hooks,
+            filters: args.filters,
+            output: OutputArgs {
+                count: None,
+                duration: None,
+                timestamp: false,
+                time: false,
+                format: FormatChoice::Tree,
+                wide: false,
+                color: ColorChoice::Never,
+                no_header: true,
+                output: None,
+            },
+            stacks: StackArgs {
+                drop_stack: false,
+                call_stack: false,
+            },
+            recording: RecordingArgs {
+                write: None,
+                print: false,
+                rotate: None,
+                keep: None,
+            },
+            engine: args.engine,
+            // More would be written onto the screen.
+            verbose: args.verbose.min(1),
+        }
+    }
+}
+
 /// How packets are listened to.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Engine")]
@@ -346,6 +399,8 @@ enum Other {
     },
     /// Print what a recording holds, by any of the filters and formats
     Replay(Box<ReplayArgs>),
+    /// Show flows, fates and times live, with the tree of any packet
+    Top(Box<TopArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -387,6 +442,7 @@ where
         Some(Other::Completions { shell }) => Invocation::Completions(shell),
         Some(Other::Man) => Invocation::Man,
         Some(Other::Replay(replay)) => Invocation::Replay(*replay),
+        Some(Other::Top(top)) => Invocation::Top(*top),
         Some(Other::Schema) => Invocation::Schema,
     })
 }

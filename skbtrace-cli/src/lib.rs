@@ -2,7 +2,7 @@
 //!
 //! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
 //! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`lineage`]
-//! numbers its packet, [`journey`] joins its packets' events; [`render`] writes it. Only [`session`], [`attach`], [`transport`], [`stats`] and
+//! numbers its packet, [`journey`] joins its packets' events; [`render`] writes it, or [`top`] shows it. Only [`session`], [`attach`], [`transport`], [`stats`] and
 //! [`kernel::features`] know about bpf(2).
 
 pub mod args;
@@ -27,5 +27,6 @@ pub mod session;
 pub mod settings;
 pub mod stats;
 pub mod tell;
+pub mod top;
 pub mod transport;
 pub mod waits;

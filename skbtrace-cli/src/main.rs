@@ -8,7 +8,7 @@ use skbtrace_cli::{
     replay::{self, ReplaySettings},
     session::{self, Ending},
     settings::Settings,
-    tell,
+    tell, top,
 };
 
 /// Nothing matched.
@@ -48,6 +48,11 @@ fn dispatch(invocation: Invocation) -> anyhow::Result<ExitCode> {
         Invocation::Replay(args) => {
             let settings = ReplaySettings::try_from(args)?;
             Ok(code(replay::run(&settings)?))
+        }
+        Invocation::Top(args) => {
+            top::require_terminal()?;
+            let settings = Settings::try_from(args)?;
+            Ok(code(session::run(&settings)?))
         }
         Invocation::Hooks { sets, btf } => {
             commands::hooks::run(sets, btf.as_deref(), &mut io::stdout())

@@ -13,7 +13,7 @@ use crate::{
     lineage::Lineage,
     output::Output,
     record::Record,
-    render::{Chosen, Format, Renderer as _},
+    render::{Chosen, Format, Renderer},
     row_set::RowSet,
     tell,
     waits::Waits,
@@ -91,6 +91,13 @@ impl Printer {
             printed: 0,
             is_waiting: false,
         }
+    }
+
+    /// The same, by a renderer of one's own for the same format.
+    #[must_use]
+    pub fn rendered_by(mut self, renderer: Box<dyn Renderer>) -> Self {
+        self.renderer = Some(Chosen::Other(renderer));
+        self
     }
 
     /// Empties a file that is written to, and writes what comes before the first event.

@@ -37,7 +37,7 @@ use crate::{
     row_set::RowSet,
     settings::Settings,
     stats::Account,
-    tell,
+    tell, top,
     transport::{Drained, Ordered},
     waits::is_dequeue,
 };
@@ -91,11 +91,17 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         format: settings.print.then_some(format),
     };
     let gaps = recording.is_some() || format.tells_journeys();
+    let screen = settings.screen.then(|| top::Screen::new(unix_offset_ns));
+    let mut printer = Printer::new(printing, output);
+    if let Some(screen) = &screen {
+        printer = printer.rendered_by(Box::new(screen.watch()));
+    }
     let mut run = Run {
         gaps: gaps.then(|| Gaps::new(now_ns())),
         names: SessionNames::new(&engine, settings.wants_details()),
         recording,
-        printer: Printer::new(printing, output),
+        printer,
+        screen,
     };
     let mut events = Ordered::default();
     let result = follow(settings, &mut engine, &mut run, &mut events, &mut stop).await;
@@ -111,6 +117,7 @@ fn finish(
     mut events: Ordered,
     mut result: Result<Flow>,
 ) -> Result<Ending> {
+    drop(run.screen.take());
     engine.stop_producing();
     while matches!(result, Ok(Flow::On)) {
         let drained = engine.drain(&mut events);
@@ -130,6 +137,7 @@ fn finish(
     let account = Account {
         printed: run.printer.printed(),
         silent: !settings.print,
+        on_screen: settings.screen,
         damaged: engine.damaged,
         missed: engine.missed(),
         cpus: engine.counters.read().unwrap_or_default(),
@@ -175,6 +183,9 @@ async fn follow(
     if let Some(path) = &settings.ready_file {
         File::create(path).with_context(|| format!("--ready-file {}", path.display()))?;
     }
+    if let Some(screen) = &mut run.screen {
+        screen.open()?;
+    }
 
     // Events up to here have arrived.
     let mut settled = now_ns();
@@ -185,6 +196,7 @@ async fn follow(
             biased;
             () = stop.asked() => true,
             () = until(end) => true,
+            () = top::touched(&mut run.screen) => false,
             () = sleep(pause.unwrap_or_default()), if pause.is_some() => false,
             result = waiter.ready(), if pause.is_none() => {
                 result.context("cannot wait for events")?;
@@ -227,6 +239,8 @@ struct Run {
     gaps: Option<Gaps>,
     recording: Option<Recording>,
     printer: Printer,
+    /// Only when it is what shows the events.
+    screen: Option<top::Screen>,
 }
 
 impl Run {
@@ -253,7 +267,18 @@ impl Run {
                 Some(recording) => self.printer.settled(due_ns, recording.names()),
             }
         }
+        if let Flow::ReaderGone = self.show()? {
+            return Ok(Flow::ReaderGone);
+        }
         self.printer.flush()
+    }
+
+    /// Brings the screen up to date, where there is one.
+    fn show(&mut self) -> Result<Flow> {
+        match &mut self.screen {
+            None => Ok(Flow::On),
+            Some(screen) => screen.show(&self.names, now_ns()),
+        }
     }
 
     /// Looks whether events were lost.

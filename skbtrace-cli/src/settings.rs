@@ -15,7 +15,7 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{FilterArgs, OutputArgs, RecordingArgs, TraceArgs},
+    args::{FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
     filter::{self, TooMany, Values, can_match},
     journey::role,
     kernel::{
@@ -57,6 +57,8 @@ pub struct Settings {
     pub rotation: Option<Rotation>,
     /// Whether events are printed.
     pub print: bool,
+    /// Whether a screen of its own shows what is printed.
+    pub screen: bool,
     /// The kernel's type information; the running kernel's own when absent.
     pub btf: Option<PathBuf>,
     /// How to attach.
@@ -280,9 +282,9 @@ pub enum SettingsError {
          leave it out, or choose kprobe-multi or kprobe"
     )]
     AllByFentry,
-    /// `--no-follow` with a format that tells journeys.
+    /// `--no-follow` with what tells journeys.
     #[error(
-        "--no-follow: not with --format {0}, which follows each packet to its end; leave one of \
+        "--no-follow: not with {0}, which follows each packet to its end; leave one of \
          them out"
     )]
     NotFollowed(&'static str),
@@ -387,6 +389,7 @@ impl TryFrom<TraceArgs> for Settings {
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
             print: recording.print || recording.write.is_none(),
+            screen: false,
             rotation: rotation(&recording),
             write: recording.write,
             btf: engine.btf,
@@ -399,6 +402,21 @@ impl TryFrom<TraceArgs> for Settings {
         };
         settings.check()?;
         Ok(settings)
+    }
+}
+
+impl TryFrom<TopArgs> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(args: TopArgs) -> Result<Self, SettingsError> {
+        if args.engine.no_follow {
+            return Err(SettingsError::NotFollowed("top"));
+        }
+        let settings = Self::try_from(TraceArgs::from(args))?;
+        Ok(Self {
+            screen: true,
+            ..settings
+        })
     }
 }
 
@@ -444,8 +462,8 @@ impl Settings {
     fn check(&self) -> Result<(), SettingsError> {
         if self.follow.is_none() && self.wants_ends() {
             let format = match self.look.format {
-                FormatChoice::Summary => "summary",
-                _ => "tree",
+                FormatChoice::Summary => "--format summary",
+                _ => "--format tree",
             };
             return Err(SettingsError::NotFollowed(format));
         }

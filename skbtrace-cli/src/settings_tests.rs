@@ -9,6 +9,7 @@ use crate::args::{self, Invocation};
 fn settings(line: &str) -> Result<Settings, SettingsError> {
     match args::parse(std::iter::once("skbtrace").chain(line.split_whitespace())) {
         Ok(Invocation::Trace(args)) => Settings::try_from(args),
+        Ok(Invocation::Top(args)) => Settings::try_from(args),
         other => panic!("{other:?}"),
     }
 }
@@ -53,6 +54,15 @@ fn journeys_follow() {
     assert!(s.wants_ends() && s.wants_drops() && s.wants_details());
     assert!(!settings("--format wide").expect("accepted").wants_drops());
     assert_snapshot!(refusal("--format summary --no-follow"), @"--no-follow: not with --format summary, which follows each packet to its end; leave one of them out");
+}
+
+#[test]
+fn top_tells_journeys() {
+    let s = settings("top -H 172.18.0.15").expect("accepted");
+    assert!(s.screen && s.wants_ends() && s.wants_details());
+    assert_eq!(s.filter.host4.as_slice().len(), 1);
+    assert!(!settings("-H 172.18.0.15").expect("accepted").screen);
+    assert_snapshot!(refusal("top --no-follow"), @"--no-follow: not with top, which follows each packet to its end; leave one of them out");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Account {
     pub printed: u64,
     /// They were recorded and not printed.
     pub silent: bool,
+    /// They were counted on a screen and not printed.
+    pub on_screen: bool,
     /// Records that could not be understood.
     pub damaged: u64,
     /// By CPU.
@@ -62,7 +64,11 @@ impl Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lost = self.sum(|cpu| cpu.lost);
-        let what = if self.silent { "recorded" } else { "printed" };
+        let what = match self {
+            _ if self.on_screen => "counted",
+            _ if self.silent => "recorded",
+            _ => "printed",
+        };
         write!(f, "skbtrace: {} events {what}, {lost} lost", self.printed)?;
         if lost > 0 {
             let by_cpu: Vec<String> = self

@@ -56,6 +56,12 @@ fn refusals_of_combinations() {
     assert!(message.contains("--timestamp"), "{message}");
 }
 
+#[test]
+fn top_needs_a_terminal() {
+    let message = refused(&["top", "-H", "10.0.0.1"]);
+    assert!(message.contains("no terminal") && message.contains("--format summary"));
+}
+
 /// A name is a bind mount on an empty file, which takes a mount namespace of its own to make.
 #[test]
 fn named_namespaces_are_found() {

@@ -94,6 +94,11 @@ fn subcommands() {
         run("completions zsh"),
         Ok(Invocation::Completions(Shell::Zsh))
     ));
+    let Ok(Invocation::Top(top)) = run("top --drop -H 10.0.0.1 -vv") else {
+        panic!("top");
+    };
+    assert_eq!((top.hooks.sets.0, top.filters.host.len()), (DROP, 1));
+    assert_eq!(TraceArgs::from(top).verbose, 1);
     assert!(matches!(run("man"), Ok(Invocation::Man)));
     assert!(matches!(run("schema"), Ok(Invocation::Schema)));
 }
@@ -157,6 +162,7 @@ fn refusals() {
         "host",
         "-v check",
         "hooks --set red",
+        "top --format json",
         "completions",
     ];
     let report = lines.map(|line| format!("{line}\n    {}", refusal(line)));

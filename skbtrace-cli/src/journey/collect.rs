@@ -210,6 +210,12 @@ impl Journeys {
         self.counts
     }
 
+    /// Packets that were seen and not given back yet.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.places.len()
+    }
+
     /// How many families and hops are kept.
     #[cfg(test)]
     pub(super) fn open(&self) -> (usize, usize) {

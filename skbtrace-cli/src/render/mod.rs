@@ -22,6 +22,7 @@ pub mod summary;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod totals;
 mod trace;
 pub mod tree;
 mod tunnel;

@@ -7,8 +7,6 @@
 //! **Invariant:** memory is bounded: of flows and of fates only so many are told apart, and how many
 //! packets are of others is said.
 
-mod count;
-mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -17,20 +15,21 @@ use tabled::{
     settings::{Padding, Style, object::Columns},
 };
 
-use self::{count::Counted, segments::Segments};
-use super::{Renderer, cell::escaped, digits, packet, stack, trace, tree::TreeOptions};
+use super::{
+    Renderer, digits,
+    totals::{Counted, Segments, Totals, ascii, flow, flow_text},
+    tree::TreeOptions,
+};
 use crate::{
     decode::Names,
-    event::{Event, IpPacket, Packet, Transport},
-    journey::{Dropped, Family, Fate, Gap, Journey, Journeys, Limits, OwnReason, role},
+    event::{Event, Packet},
+    journey::{Family, Gap, Journeys, Limits},
 };
 
 /// Flows that are told apart.
 const FLOWS: usize = 10_000;
 /// Flows that are shown.
 const TOP: usize = 10;
-/// Fates that are told apart.
-const FATES: usize = 1000;
 /// Duplicates that are named.
 const NAMED: usize = 10;
 
@@ -38,11 +37,8 @@ const NAMED: usize = 10;
 #[derive(Debug)]
 pub struct Summary {
     journeys: Journeys,
-    packets: u64,
-    families: u64,
-    fates: Counted<(&'static str, String, String)>,
+    totals: Totals,
     flows: Counted<Packet>,
-    segments: Segments,
     duplicates: u64,
     /// The first of them: number, packet, how often it was delivered.
     named: Vec<(u64, Packet, usize)>,
@@ -54,11 +50,8 @@ impl Summary {
     pub fn new(_options: TreeOptions, limits: Limits) -> Self {
         Self {
             journeys: Journeys::new(limits),
-            packets: 0,
-            families: 0,
-            fates: Counted::new(FATES),
+            totals: Totals::new(),
             flows: Counted::new(FLOWS),
-            segments: Segments::default(),
             duplicates: 0,
             named: Vec::new(),
         }
@@ -74,18 +67,9 @@ impl Summary {
         let Some(first) = family.journeys.first() else {
             return;
         };
-        self.families += u64::from(!first.continued);
+        self.totals.add(family);
         if !first.continued {
             self.flows.add(flow(first.packet()));
-        }
-        for journey in &family.journeys {
-            self.packets += u64::from(!journey.continued);
-            self.fates.add((
-                journey.fate.word(),
-                last_function(journey),
-                drop_reason(&journey.fate),
-            ));
-            self.segments.add(journey);
         }
         let delivered = family.delivered();
         if delivered > 1 {
@@ -99,9 +83,9 @@ impl Summary {
     fn tell(&self, out: &mut Vec<u8>) {
         let counts = self.journeys.counts();
         for (number, what) in [
-            (self.packets, " packets"),
+            (self.totals.packets, " packets"),
             (
-                self.families,
+                self.totals.families,
                 " of them first seen by themselves, the others made from these",
             ),
             (counts.events, " events"),
@@ -120,25 +104,25 @@ impl Summary {
             out.push(b'\n');
         }
         self.tell_fates(out);
-        self.segments.tell(out);
+        tell_segments(&self.totals.segments, out);
         self.tell_flows(out);
         self.tell_duplicates(out);
     }
 
     fn tell_fates(&self, out: &mut Vec<u8>) {
         let mut rows = table(&["PACKETS", "FATE", "LAST HOP", "REASON"]);
-        for ((word, last, reason), count) in self.fates.sorted() {
+        for ((word, last, reason), count) in self.totals.fates.sorted() {
             rows.push_record([&count.to_string(), *word, last, reason]);
         }
         section(rows, out);
-        others(self.fates.others(), "packets of other fates", out);
+        others(self.totals.fates.others(), "packets of other fates", out);
     }
 
     fn tell_flows(&self, out: &mut Vec<u8>) {
         let mut rows = table(&["PACKETS", "FLOW"]);
         let sorted = self.flows.sorted();
         for (flow, count) in sorted.iter().take(TOP) {
-            rows.push_record([count.to_string(), text(flow)]);
+            rows.push_record([count.to_string(), flow_text(flow)]);
         }
         section(rows, out);
         let further = sorted.len().saturating_sub(TOP);
@@ -155,7 +139,10 @@ impl Summary {
         digits::decimal(self.duplicates, out);
         out.extend_from_slice(b" packets delivered more than once\n");
         for (number, packet, delivered) in &self.named {
-            let line = format!("  #{number} {} delivered {delivered} times\n", text(packet));
+            let line = format!(
+                "  #{number} {} delivered {delivered} times\n",
+                flow_text(packet)
+            );
             out.extend_from_slice(line.as_bytes());
         }
         let further = self.duplicates - self.named.len() as u64;
@@ -206,69 +193,21 @@ fn others(count: u64, what: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// The function that was seen last before the packet's end.
-fn last_function(journey: &Journey) -> String {
-    let ends = |row| matches!(role::of_row(row), role::Role::Release | role::Role::Drop);
-    let way = journey.hops.iter().rfind(|hop| !ends(hop.row));
-    let last = way.or(journey.hops.last());
-    let mut text = Vec::new();
-    if let Some(hop) = last {
-        escaped(hop.function().as_bytes(), &mut text);
+fn tell_segments(segments: &Segments, out: &mut Vec<u8>) {
+    let mut rows = table(&["SEGMENT", "PASSED", "P50", "P99", "MAX"]);
+    for (from, to, times) in segments.in_order() {
+        let time = |ns: u64| {
+            let mut text = Vec::new();
+            digits::elapsed(ns, &mut text);
+            ascii(text)
+        };
+        rows.push_record([
+            format!("{from} -> {to}"),
+            times.len().to_string(),
+            time(times.value_at_quantile(0.5)),
+            time(times.value_at_quantile(0.99)),
+            time(times.max()),
+        ]);
     }
-    ascii(text)
-}
-
-/// Why and where a packet was dropped; of the other fates, nothing.
-fn drop_reason(fate: &Fate) -> String {
-    let (Fate::Dropped(dropped) | Fate::FreedInList(dropped)) = fate else {
-        return String::new();
-    };
-    let Dropped { reason, at, .. } = dropped;
-    let mut text = Vec::new();
-    if *reason != OwnReason::Unknown {
-        trace::reason_name(reason.reason(), &mut text);
-    }
-    text.push(b'@');
-    stack::push_place(at.place(), &mut text);
-    ascii(text)
-}
-
-/// What packets of a flow have in common.
-fn flow(packet: Packet) -> Packet {
-    let Packet::Ip(ip) = packet else {
-        return packet;
-    };
-    let transport = match ip.transport {
-        Transport::Tcp(ports, _) => Transport::Tcp(ports, None),
-        Transport::Icmp(mut message) => {
-            message.echo = message.echo.map(|mut echo| {
-                echo.seq = 0;
-                echo
-            });
-            Transport::Icmp(message)
-        }
-        Transport::Fragment { proto, .. } => Transport::Other(Some(proto)),
-        other => other,
-    };
-    Packet::Ip(IpPacket { transport, ..ip })
-}
-
-/// A flow's packets in words: as PKT_INFO has one, without what differs from packet to packet.
-fn text(packet: &Packet) -> String {
-    let mut text = Vec::new();
-    packet::push(packet, &mut text);
-    let text = ascii(text);
-    match packet {
-        Packet::Ip(ip) if matches!(ip.transport, Transport::Tcp(_, None)) => {
-            text.replacen("T_?:", "T:", 1)
-        }
-        Packet::Ip(ip) if matches!(ip.transport, Transport::Icmp(_)) => text
-            .strip_suffix(",seq=0")
-            .map_or(text.clone(), str::to_owned),
-        _ => text,
-    }
-}
-
-fn ascii(text: Vec<u8>) -> String {
-    String::from_utf8(text).unwrap_or_default()
+    section(rows, out);
 }

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     decode::Names,
     event::Event,
-    journey::{Counts, Gap, Journeys, Limits},
+    journey::{Counts, Family, Gap, Journeys, Limits},
 };
 
 /// How the tree is to look.
@@ -95,6 +95,23 @@ impl Renderer for Tree {
         self.journeys.finish();
         self.tell(names, out);
         left_out(self.journeys.counts(), out);
+    }
+}
+
+/// One family's block.
+#[derive(Debug)]
+pub struct Block(Clock);
+
+impl Block {
+    /// With such times, and without colours.
+    #[must_use]
+    pub fn new(time: TimeFormat) -> Self {
+        Self(Clock::new(time))
+    }
+
+    /// Appends the block.
+    pub fn push(&mut self, family: &Family, names: &dyn Names, out: &mut Vec<u8>) {
+        block::push(family, &mut self.0, names, false, out);
     }
 }
 

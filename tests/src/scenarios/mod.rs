@@ -31,6 +31,7 @@ mod queues;
 mod recordings;
 mod shared;
 mod sockets;
+mod top;
 mod tunnel_headers;
 mod tunnels;
 mod turns;
@@ -154,6 +155,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         backends::trials(),
         edges::trials(),
         recordings::trials(),
+        top::trials(),
         lit::trials(),
         load::trials(),
         lockdown::trials(),

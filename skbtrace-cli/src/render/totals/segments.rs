@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use hdrhistogram::Histogram;
 use skbtrace_common::hooks::Stage;
 
-use super::{section, table};
-use crate::{journey::Journey, render::digits};
+use crate::journey::Journey;
 
 /// Two digits of each time are kept: a hundredth more or less.
 const DIGITS: u8 = 2;
@@ -57,25 +56,12 @@ impl Segments {
         }
     }
 
-    /// Appends the table, in the order in which segments were first met.
-    pub fn tell(&self, out: &mut Vec<u8>) {
+    /// All of them, as stage, stage and times, in the order in which they were first met.
+    pub fn in_order(&self) -> Vec<(&'static str, &'static str, &Histogram<u64>)> {
         let mut all: Vec<_> = self.by_name.iter().collect();
         all.sort_by_key(|(_, (met, _))| *met);
-        let mut rows = table(&["SEGMENT", "PASSED", "P50", "P99", "MAX"]);
-        for ((from, to), (_, times)) in all {
-            let time = |ns: u64| {
-                let mut text = Vec::new();
-                digits::elapsed(ns, &mut text);
-                String::from_utf8(text).unwrap_or_default()
-            };
-            rows.push_record([
-                format!("{from} -> {to}"),
-                times.len().to_string(),
-                time(times.value_at_quantile(0.5)),
-                time(times.value_at_quantile(0.99)),
-                time(times.max()),
-            ]);
-        }
-        section(rows, out);
+        all.into_iter()
+            .map(|((from, to), (_, times))| (*from, *to, times))
+            .collect()
     }
 }
