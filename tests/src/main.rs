@@ -5,6 +5,7 @@
 //! through the command `skbtrace` itself, so that what is tested is what users get.
 
 mod bench;
+mod corpus;
 mod counters;
 mod demo;
 mod family;
@@ -67,6 +68,12 @@ enum Task {
         #[arg(long)]
         times: bool,
     },
+    /// Makes the recordings of the corpus and prints them, for `cargo xtask corpus`.
+    Corpus {
+        /// Only those whose name contains this.
+        #[arg(long)]
+        filter: Option<String>,
+    },
     /// Counts what skbtrace costs, in instructions; needs one CPU that counts them.
     Bench {
         /// Only what has this in its title.
@@ -100,6 +107,9 @@ fn main() -> ExitCode {
             let told = if times { usize::MAX } else { SLOWEST };
             prepared.map(|()| scenarios::run(filter, list, told))
         }
+        Task::Corpus { filter } => prepare()
+            .and_then(|()| corpus::make(filter.as_deref()))
+            .map(|()| ExitCode::SUCCESS),
         Task::Bench {
             filter,
             rejected,

@@ -29,6 +29,10 @@ pub enum Task {
     Test(TestArgs),
     /// Count instructions per packet and write docs/benchmarks.md
     Bench(BenchArgs),
+    /// Record the corpus (tests/data/recordings) again, on every kernel
+    Corpus(CorpusArgs),
+    /// Look for bytes that skbtrace does not survive
+    Fuzz(FuzzArgs),
 }
 
 /// Which kernel to boot.
@@ -134,6 +138,29 @@ pub struct BenchArgs {
     /// More options for `skbtrace-tests bench`, like --filter TEXT
     #[arg(last = true, value_name = "OPTIONS")]
     pub options: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct CorpusArgs {
+    /// Record on this kernel only; may be repeated [default: all of the table]
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Vec<String>,
+    /// Only the recordings whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub filter: Option<String>,
+    /// Don't build first: take the binaries that are there
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+#[derive(Args)]
+pub struct FuzzArgs {
+    /// Only these targets [default: all of fuzz/fuzz_targets]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// How long each of them runs
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub seconds: u64,
 }
 
 /// On which kernels the benchmark runs.

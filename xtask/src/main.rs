@@ -12,9 +12,11 @@ mod bench;
 mod cli;
 mod compile;
 mod console;
+mod corpus;
 mod cpio;
 mod demo;
 mod fetch;
+mod fuzz;
 mod guest;
 mod initramfs;
 mod kernels;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Corpus(args) => corpus::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -11,7 +11,7 @@ mod changes;
 mod command;
 mod conntrack;
 mod deciders;
-mod drops;
+pub mod drops;
 mod edges;
 mod filters;
 mod following;

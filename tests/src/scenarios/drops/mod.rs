@@ -17,6 +17,7 @@ mod together;
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 
+pub use self::cases::Shot;
 use self::cases::{CASES, Case};
 use self::ground::Ground;
 use self::together::Together;
@@ -25,6 +26,13 @@ use crate::kernel_trace::{KernelDrop, KernelTrace};
 
 /// Source port of the first case's packet; the next one has the next.
 const FIRST_PORT: u16 = 41000;
+
+/// Sets the scene of the case of this name.
+pub fn prepare(name: &str) -> Result<Shot> {
+    let case = CASES.iter().find(|case| case.name == name);
+    let case = case.with_context(|| format!("there is no way {name} to lose a packet"))?;
+    (case.prepare)(&Ground::default(), FIRST_PORT)
+}
 
 /// The trials whose name contains `filter`, and those alone lose packets.
 pub fn trials(filter: Option<&str>) -> Vec<Trial> {
