@@ -3,6 +3,8 @@
 //! **Invariant:** with the options of the run that was recorded it prints what that run printed,
 //! byte for byte; and neither root nor the machine is asked for anything.
 
+mod rows;
+
 use std::{
     fs::File,
     io::{self, BufReader, Read},
@@ -33,8 +35,6 @@ use crate::{
     settings::{Look, SettingsError, filter, rotation},
     tell,
 };
-
-mod rows;
 
 use self::rows::Rows;
 

@@ -15,7 +15,7 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
+    args::{FilterArgs, RecordingArgs, TopArgs, TraceArgs},
     filter::{self, TooMany, Values, can_match},
     journey::role,
     kernel::{
@@ -23,8 +23,28 @@ use crate::{
         sections,
     },
     recording::Rotation,
-    render::{Format, JsonOptions, TableOptions, TimeFormat, TreeOptions},
 };
+
+// By hand and not derived: clap would turn the documentation of the variants into help texts, and
+// one of those switches the whole help to its long form.
+macro_rules! values {
+    ($type:ident: $($variant:ident = $name:literal),+) => {
+        impl ValueEnum for $type {
+            fn value_variants<'a>() -> &'a [Self] {
+                &[$(Self::$variant),+]
+            }
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                Some(PossibleValue::new(match self {
+                    $(Self::$variant => $name),+
+                }))
+            }
+        }
+    };
+}
+
+mod look;
+
+pub use look::{ColorChoice, FormatChoice, Look, TimeStyle};
 
 /// Everything a run is told.
 #[derive(Clone, Debug)]
@@ -75,59 +95,6 @@ pub struct Settings {
     pub verbose: u8,
 }
 
-/// How what is printed is to look.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// `--format`.
-    pub format: FormatChoice,
-    /// The first column.
-    pub time: TimeStyle,
-    /// Whether to colour.
-    pub color: ColorChoice,
-}
-
-impl Look {
-    /// As asked for.
-    #[must_use]
-    pub fn of(output: &OutputArgs) -> Self {
-        Self {
-            format: if output.wide {
-                FormatChoice::Wide
-            } else {
-                output.format
-            },
-            time: if output.timestamp {
-                TimeStyle::Boot
-            } else {
-                TimeStyle::Wall
-            },
-            color: output.color,
-        }
-    }
-
-    /// The format, when so much is to be added to `CLOCK_MONOTONIC` for Unix time.
-    #[must_use]
-    pub fn format(self, unix_offset_ns: i64, is_terminal: bool) -> Format {
-        let time = match self.time {
-            TimeStyle::Boot => TimeFormat::SinceBoot,
-            TimeStyle::Wall => TimeFormat::WallClock { unix_offset_ns },
-        };
-        let color = match self.color {
-            ColorChoice::Auto => is_terminal,
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-        };
-        let table = |wide| Format::Table(TableOptions { time, wide, color });
-        match self.format {
-            FormatChoice::Table => table(false),
-            FormatChoice::Wide => table(true),
-            FormatChoice::Json => Format::Json(JsonOptions { unix_offset_ns }),
-            FormatChoice::Tree => Format::Tree(TreeOptions { time, color }),
-            FormatChoice::Summary => Format::Summary(TreeOptions { time, color }),
-        }
-    }
-}
-
 /// A choice of every function that takes a packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct All {
@@ -153,44 +120,6 @@ pub fn reports_calls(hook: &Hook) -> bool {
         hook.kind,
         Kind::Hop | Kind::Neighbour | Kind::Socket | Kind::Tunnel | Kind::Free
     )
-}
-
-/// How the time of an event is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TimeStyle {
-    /// Seconds since boot, with microseconds.
-    Boot,
-    /// Wall clock, `HH:MM:SS.micro`.
-    #[default]
-    Wall,
-}
-
-/// A value of `--format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FormatChoice {
-    /// One line an event, in the article's columns.
-    #[default]
-    Table,
-    /// The same with more columns.
-    Wide,
-    /// One object of JSON an event and a line, with all that is known.
-    Json,
-    /// One block a packet and what was made from it.
-    Tree,
-    /// What became of all packets, at the end.
-    Summary,
-}
-
-/// A value of `--color`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ColorChoice {
-    /// When printing to a terminal.
-    #[default]
-    Auto,
-    /// Also into a pipe or file.
-    Always,
-    /// Not at all.
-    Never,
 }
 
 /// A value of `--backend`.
@@ -219,30 +148,6 @@ pub enum Transport {
     Perf,
 }
 
-// By hand and not derived: clap would turn the documentation of the variants into help texts, and
-// one of those switches the whole help to its long form.
-macro_rules! values {
-    ($type:ident: $($variant:ident = $name:literal),+) => {
-        impl ValueEnum for $type {
-            fn value_variants<'a>() -> &'a [Self] {
-                &[$(Self::$variant),+]
-            }
-            fn to_possible_value(&self) -> Option<PossibleValue> {
-                Some(PossibleValue::new(match self {
-                    $(Self::$variant => $name),+
-                }))
-            }
-        }
-    };
-}
-values!(
-    FormatChoice: Table = "table",
-    Wide = "wide",
-    Json = "json",
-    Tree = "tree",
-    Summary = "summary"
-);
-values!(ColorChoice: Auto = "auto", Always = "always", Never = "never");
 values!(
     Backend: Auto = "auto",
     Fentry = "fentry",

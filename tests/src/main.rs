@@ -8,6 +8,7 @@ mod bench;
 mod corpus;
 mod counters;
 mod demo;
+mod disk;
 mod family;
 mod frame;
 mod frontend;

@@ -136,6 +136,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Sends so many datagrams from the client to the server, each seen to arrive.
+    pub fn send(&self, how_many: usize) -> Result<()> {
+        let receiver = traffic::udp_socket(&self.server, at(SERVER, PORT)?)?;
+        let sender = traffic::udp_socket(&self.client, at(CLIENT, 0)?)?;
+        for _ in 0..how_many {
+            traffic::send(&sender, at(SERVER, PORT)?, b"datagram")?;
+            traffic::receive(&receiver)?;
+        }
+        Ok(())
+    }
+
     /// Builds what `plan` says and warms it up.
     pub fn build(plan: Plan) -> Result<Self> {
         let cluster = Self {

@@ -59,17 +59,7 @@ fn record(name: &str, filter: Option<&str>, extras: &[Extra]) -> Result<BTreeMap
     if let Some(filter) = filter {
         command.extend(["--filter".to_owned(), filter.to_owned()]);
     }
-    let guest = Guest {
-        kernel: &kernel,
-        cpus: 2,
-        memory_mib: 1024,
-        icount: false,
-        disk: None,
-        terminal: None,
-        extras,
-        command: &command,
-        timeout: Some(TIMEOUT),
-    };
+    let guest = Guest::usual(&kernel, extras, &command, TIMEOUT);
     let mut sink = Text::default();
     let code = guest.run(&mut sink)?;
     let files = Files::read(&String::from_utf8_lossy(&sink.0))

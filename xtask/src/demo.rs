@@ -34,17 +34,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
     let kernel = kernels::resolve(&args.kernel)?;
     eprintln!("scenario {} on kernel {}", args.scenario, kernel.release);
-    let guest = Guest {
-        kernel: &kernel,
-        cpus: 2,
-        memory_mib: 1024,
-        icount: false,
-        disk: None,
-        terminal: None,
-        extras: &extras,
-        command: &command,
-        timeout: Some(TIMEOUT),
-    };
+    let guest = Guest::usual(&kernel, &extras, &command, TIMEOUT);
     Ok(ExitCode::from(guest.run(&mut Stream::default())?))
 }
 

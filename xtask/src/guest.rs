@@ -54,7 +54,27 @@ pub trait Sink {
     fn again(&mut self) {}
 }
 
-impl Guest<'_> {
+impl<'a> Guest<'a> {
+    /// A guest for what needs no more than two processors and a network of its own.
+    pub fn usual(
+        kernel: &'a Kernel,
+        extras: &'a [Extra],
+        command: &'a [String],
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            kernel,
+            cpus: 2,
+            memory_mib: 1024,
+            icount: false,
+            disk: None,
+            terminal: None,
+            extras,
+            command,
+            timeout: Some(timeout),
+        }
+    }
+
     /// Runs the command and returns its exit code.
     pub fn run(&self, sink: &mut dyn Sink) -> Result<u8> {
         let base = initramfs::base(self.kernel)?;

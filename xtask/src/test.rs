@@ -176,17 +176,7 @@ fn scenarios(kernel: &Kernel, args: &TestArgs, extras: &[Extra], sink: &mut Line
     if let Some(filter) = &args.filter {
         command.extend(["--filter".to_owned(), filter.clone()]);
     }
-    let guest = Guest {
-        kernel,
-        cpus: 2,
-        memory_mib: 1024,
-        icount: false,
-        disk: None,
-        terminal: None,
-        extras,
-        command: &command,
-        timeout: Some(TIMEOUT),
-    };
+    let guest = Guest::usual(kernel, extras, &command, TIMEOUT);
     guest.run(sink)
 }
 

@@ -18,15 +18,17 @@ mod nat;
 pub mod role;
 #[cfg(test)]
 pub(crate) mod tests;
+mod what;
 
 pub use crate::gap::Gap;
 pub use collect::{Counts, Journeys, Limits};
 pub use fate::{Delivery, Fate};
-pub use hop::{
-    ConntrackTold, Decided, Dropped, Hop, HopDevice, NeighbourTold, OwnChain, OwnName, OwnPlace,
-    OwnReason, Running, SocketTold, Text, Texts, Translated, TunnelTold, What,
-};
+pub use hop::{Hop, HopDevice, Running, Text, Texts};
 pub use nat::{Rewrite, RewrittenBy, Side};
+pub use what::{
+    ConntrackTold, Decided, Dropped, NeighbourTold, OwnChain, OwnName, OwnPlace, OwnReason,
+    SocketTold, Translated, TunnelTold, What,
+};
 
 use crate::{event::Packet, lineage::Parent};
 

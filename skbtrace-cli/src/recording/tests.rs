@@ -216,12 +216,12 @@ fn each_file_of_a_run_stands_alone() {
 }
 
 #[test]
-fn a_full_disk_ends_the_recording_and_not_the_run() {
-    let mut recording = record(Path::new("/dev/null"), &run(), None);
-    recording.flush();
-    let full = Recording::create(Path::new("/dev/full"), None, start(), RowSet::default());
-    assert!(full.is_err(), "nothing can be written there");
-    recording.finish(Finish::default()).expect("written");
+fn a_file_that_cannot_be_written_is_told_at_once() {
+    for path in ["/dev/full", "/no/such/directory/run"] {
+        let created = Recording::create(Path::new(path), None, start(), RowSet::default());
+        let error = created.err().map(|error| format!("{error:#}"));
+        assert!(error.is_some_and(|error| error.contains(path)), "{path}");
+    }
 }
 
 #[test]

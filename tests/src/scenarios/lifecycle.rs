@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
-use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 
 use super::trial;
+use crate::disk::Disk;
 use crate::story::hop;
-use crate::topology::{self, CLIENT, Cluster, PORT, SERVER};
-use crate::tracer::{Scratch, Tracer};
+use crate::topology::{self, CLIENT, PORT, SERVER};
+use crate::tracer::Tracer;
 use crate::traffic;
 use crate::wait;
 
@@ -50,17 +50,6 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// `how_many` datagrams from the client to the server, each seen to arrive.
-fn send(cluster: &Cluster, how_many: usize) -> Result<()> {
-    let receiver = traffic::udp_socket(&cluster.server, topology::at(SERVER, PORT)?)?;
-    let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, 0)?)?;
-    for _ in 0..how_many {
-        traffic::send(&sender, topology::at(SERVER, PORT)?, b"datagram")?;
-        traffic::receive(&receiver)?;
-    }
-    Ok(())
-}
-
 fn with(more: &[&'static str]) -> Vec<&'static str> {
     [UNFOLLOWED, more].concat()
 }
@@ -68,7 +57,7 @@ fn with(more: &[&'static str]) -> Vec<&'static str> {
 fn transport(which: &'static str) -> Result<()> {
     let cluster = topology::pods()?;
     let tracer = Tracer::start(&with(&["--transport", which]))?;
-    send(&cluster, 20)?;
+    cluster.send(20)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         outcome.complete()?;
@@ -82,7 +71,7 @@ fn transport(which: &'static str) -> Result<()> {
 fn count() -> Result<()> {
     let cluster = topology::pods()?;
     let tracer = Tracer::start(&with(&["-c", "7"]))?;
-    send(&cluster, 3)?;
+    cluster.send(3)?;
     let outcome = tracer.finish()?;
     outcome.explain((|| {
         outcome.complete()?;
@@ -120,7 +109,7 @@ fn time_to_end(signal: Signal) -> Result<Duration> {
         before.is_none() || probes()? != before,
         "no kprobe and no traced function while skbtrace listens"
     );
-    send(&cluster, 1)?;
+    cluster.send(1)?;
     tracer.signal(signal)?;
     let outcome = tracer.finish()?;
     let after = probes_at_rest()?;
@@ -140,7 +129,7 @@ fn killed() -> Result<()> {
     let cluster = topology::pods()?;
     let before = probes_at_rest()?;
     let tracer = Tracer::start(PATH)?;
-    send(&cluster, 1)?;
+    cluster.send(1)?;
     tracer.signal(Signal::SIGKILL)?;
     let outcome = tracer.finish()?;
     let after = probes_at_rest()?;
@@ -191,13 +180,13 @@ fn closed_pipe() -> Result<()> {
     let (reader, writer) = std::io::pipe()?;
     let mut tracer = Tracer::spawn(UNFOLLOWED, Stdio::from(writer), Stdio::piped())?;
     tracer.wait_ready()?;
-    send(&cluster, 1)?;
+    cluster.send(1)?;
     let mut line = String::new();
     let mut reader = BufReader::new(reader);
     reader.read_line(&mut line)?;
     ensure!(!line.is_empty(), "the pipe was closed without a line");
     drop(reader);
-    send(&cluster, 3)?;
+    cluster.send(3)?;
     let outcome = tracer.finish()?;
     outcome.explain((|| {
         ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
@@ -217,7 +206,7 @@ fn stopped_reader() -> Result<()> {
     let mut tracer = Tracer::spawn(UNFOLLOWED, Stdio::from(writer), Stdio::piped())?;
     tracer.wait_ready()?;
     // Several times what a pipe holds (64 KiB).
-    send(&cluster, 100)?;
+    cluster.send(100)?;
     tracer.signal(Signal::SIGTERM)?;
     let outcome = tracer.finish()?;
     drop(reader);
@@ -249,38 +238,13 @@ fn nothing_matched() -> Result<()> {
     })())
 }
 
-/// A tmpfs of one page.
-struct TinyDisk(Scratch);
-
-impl TinyDisk {
-    fn create() -> Result<Self> {
-        let scratch = Scratch::create()?;
-        let options = Some("size=4k");
-        let kind = Some("tmpfs");
-        mount(kind, scratch.path(), kind, MsFlags::empty(), options)
-            .context("cannot mount a tmpfs")?;
-        Ok(Self(scratch))
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        if let Err(error) = umount(self.0.path()) {
-            eprintln!(
-                "skbtrace-tests: cannot unmount {}: {error}",
-                self.0.path().display()
-            );
-        }
-    }
-}
-
 fn full_disk() -> Result<()> {
     let cluster = topology::pods()?;
-    let disk = TinyDisk::create()?;
-    let file = disk.0.path().join("trace.txt");
+    let disk = Disk::create("4k")?;
+    let file = disk.path().join("trace.txt");
     let name = file.to_str().context("a path of ASCII")?;
     let tracer = Tracer::start(&[UNFOLLOWED, &["-o", name]].concat())?;
-    send(&cluster, 50)?;
+    cluster.send(50)?;
     let outcome = tracer.stop()?;
     outcome.explain((|| {
         ensure!(outcome.code == Some(2), "exit code {:?}", outcome.code);

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use nix::mount::{MsFlags, mount, umount};
 use nix::sys::signal::Signal;
 
 use super::trial;
+use crate::disk::Disk;
 use crate::frontend::Frontend;
 use crate::topology::node::Routed;
-use crate::topology::{self, CLIENT, Cluster, PORT, SERVER};
+use crate::topology::{self, CLIENT};
 use crate::tracer::{Outcome, Scratch, Tracer, run_to_end, skbtrace};
 use crate::traffic;
 use crate::wait::{self, SOON};
@@ -33,17 +33,6 @@ fn replay(files: &[&Path], options: &[&str]) -> Result<Outcome> {
     let mut command = skbtrace();
     command.arg("replay").args(files).args(options);
     run_to_end(command)
-}
-
-/// `how_many` datagrams from the client to the server, each seen to arrive.
-fn send(cluster: &Cluster, how_many: usize) -> Result<()> {
-    let receiver = traffic::udp_socket(&cluster.server, topology::at(SERVER, PORT)?)?;
-    let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, 0)?)?;
-    for _ in 0..how_many {
-        traffic::send(&sender, topology::at(SERVER, PORT)?, b"datagram")?;
-        traffic::receive(&receiver)?;
-    }
-    Ok(())
 }
 
 /// The first difference between what was printed live and in the replay.
@@ -141,7 +130,7 @@ fn killed() -> Result<()> {
     let file = scratch.path().join("run.skb");
     let name = file.to_str().context("a path of ASCII")?;
     let tracer = Tracer::start(&[PATH, &["-w", name, "--print"]].concat())?;
-    send(&cluster, 20)?;
+    cluster.send(20)?;
     let arrived = wait::until("the events to be recorded", SOON, || {
         let outcome = replay(&[&file], &[])?;
         let arrived = outcome
@@ -165,44 +154,17 @@ fn killed() -> Result<()> {
     })())
 }
 
-/// A tmpfs of 16 pages.
-struct SmallDisk(Scratch);
-
-impl SmallDisk {
-    fn create() -> Result<Self> {
-        let scratch = Scratch::create()?;
-        let kind = Some("tmpfs");
-        mount(
-            kind,
-            scratch.path(),
-            kind,
-            MsFlags::empty(),
-            Some("size=64k"),
-        )
-        .context("cannot mount a tmpfs")?;
-        Ok(Self(scratch))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        if let Err(error) = umount(self.0.path()) {
-            eprintln!("skbtrace-tests: cannot unmount: {error}");
-        }
-    }
-}
-
 /// The trace goes on, the recording ends with a whole frame, and the exit code tells.
 fn full_disk() -> Result<()> {
     let cluster = topology::pods()?;
-    let disk = SmallDisk::create()?;
-    let file = disk.0.path().join("run.skb");
+    let disk = Disk::create("64k")?;
+    let file = disk.path().join("run.skb");
     let name = file.to_str().context("a path of ASCII")?;
     let tracer = Tracer::start(&[PATH, &["-w", name, "--print"]].concat())?;
     // Until it has said that it has no room.
     let mut sent = 0;
     wait::until("the disk to be full", SOON, || {
-        send(&cluster, 100)?;
+        cluster.send(100)?;
         sent += 100;
         Ok(tracer.said().contains("the recording ends").then_some(()))
     })?;
@@ -228,7 +190,11 @@ fn full_disk() -> Result<()> {
     );
     let kept = replayed.stdout.len();
     ensure!(kept > 100, "{kept} lines were recorded");
-    ensure_same(&live.stdout[..kept], &replayed)
+    let kept = live
+        .stdout
+        .get(..kept)
+        .context("more was recorded than printed")?;
+    ensure_same(kept, &replayed)
 }
 
 /// All files of a run together print what it printed; each alone can be read.
@@ -239,7 +205,7 @@ fn rotated() -> Result<()> {
     let name = file.to_str().context("a path of ASCII")?;
     let tracer = Tracer::start(&[PATH, &["-w", name, "--print", "--rotate", "64K"]].concat())?;
     wait::until("three files", SOON, || {
-        send(&cluster, 100)?;
+        cluster.send(100)?;
         Ok(scratch.path().join("run.skb.2").exists().then_some(()))
     })?;
     let live = tracer.stop()?;
@@ -278,7 +244,7 @@ fn losses() -> Result<()> {
     let name = file.to_str().context("a path of ASCII")?;
     let tracer = Tracer::start(&[PATH, &["--buffer", "64K", "-w", name]].concat())?;
     tracer.signal(Signal::SIGSTOP)?;
-    send(&cluster, 500)?;
+    cluster.send(500)?;
     tracer.signal(Signal::SIGCONT)?;
     let live = tracer.stop()?;
     let replayed = replay(&[&file], &[])?;
