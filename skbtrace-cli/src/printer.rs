@@ -13,7 +13,7 @@ use crate::{
     lineage::Lineage,
     output::Output,
     record::Record,
-    render::{Chosen, Format, Renderer},
+    render::{Beside, Chosen, Explain, Format, Renderer},
     row_set::RowSet,
     tell,
     waits::Waits,
@@ -32,6 +32,8 @@ pub struct Printing {
     pub hidden: RowSet,
     /// Stop after so many events.
     pub count: Option<u64>,
+    /// Whether to explain what is printed.
+    pub explain: Option<Explain>,
 }
 
 /// Whether to go on.
@@ -46,6 +48,8 @@ pub enum Flow {
 /// Writes events.
 pub struct Printer {
     renderer: Option<Chosen>,
+    /// What explains, where the renderer does not.
+    beside: Option<Beside>,
     header: bool,
     /// Only when it is shown.
     lineage: Option<Lineage>,
@@ -76,12 +80,16 @@ impl Printer {
             waits,
             hidden,
             count,
+            explain,
         } = printing;
         let tells = |what: fn(&Format) -> bool| format.as_ref().is_some_and(what);
+        let beside = format.zip(explain);
+        let beside = beside.and_then(|(format, explain)| format.beside(explain));
         Self {
-            renderer: format.map(Format::renderer),
+            renderer: format.map(|format| format.renderer(explain)),
             header,
-            lineage: tells(Format::tells_packets).then(Lineage::new),
+            lineage: (tells(Format::tells_packets) || beside.is_some()).then(Lineage::new),
+            beside,
             waits: waits.then(Waits::new),
             tells_journeys: tells(Format::tells_journeys),
             hidden,
@@ -127,7 +135,9 @@ impl Printer {
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
     #[inline(always)]
     pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
-        if !self.tells_journeys && self.hidden.contains(record.event.hook) {
+        let is_hidden = !self.tells_journeys && self.hidden.contains(record.event.hook);
+        if is_hidden {
+            self.explain(record, names);
             return Ok(Flow::On);
         }
         self.printed += 1;
@@ -144,6 +154,9 @@ impl Printer {
         if let Some(waits) = &mut self.waits {
             waits.place(&mut event);
         }
+        if let Some(beside) = &mut self.beside {
+            beside.event(&event, names, &mut self.text);
+        }
         renderer.event(&event, names, &mut self.text);
         if self.text.len() >= Self::ENOUGH {
             return self.flush();
@@ -151,11 +164,35 @@ impl Printer {
         Ok(Flow::On)
     }
 
+    /// Has an event explained that is not printed.
+    #[cold]
+    fn explain(&mut self, record: &Record, names: &dyn Names) {
+        let (Some(beside), Some(lineage)) = (&mut self.beside, &mut self.lineage) else {
+            return;
+        };
+        let mut event = decode(record, names);
+        lineage.place(&mut event);
+        if let Some(waits) = &mut self.waits {
+            waits.place(&mut event);
+        }
+        beside.event(&event, names, &mut self.text);
+    }
+
     /// Nothing that happened until `until_ns` will come any more: prints what was waited for.
     pub fn settled(&mut self, until_ns: u64, names: &dyn Names) {
         if let Some(renderer) = &mut self.renderer {
             self.is_waiting = renderer.settled(until_ns, names, &mut self.text);
         }
+        if let Some(beside) = &mut self.beside {
+            self.is_waiting |= beside.settled(until_ns, names, &mut self.text);
+        }
+    }
+
+    /// How many causes were found.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        let beside = self.beside.as_ref().map_or(0, Beside::found);
+        beside + self.renderer.as_ref().map_or(0, Renderer::found)
     }
 
     /// Whether [`Printer::settled`] will print more without further events.
@@ -169,6 +206,9 @@ impl Printer {
         if let Some(renderer) = &mut self.renderer {
             renderer.lost(gap, names, &mut self.text);
         }
+        if let Some(beside) = &mut self.beside {
+            beside.lost(gap);
+        }
     }
 
     /// Has a row's events told only where journeys are.
@@ -180,6 +220,9 @@ impl Printer {
     pub fn end(&mut self, names: &dyn Names) -> Result<Flow> {
         if let Some(renderer) = &mut self.renderer {
             renderer.end(names, &mut self.text);
+        }
+        if let Some(beside) = &mut self.beside {
+            beside.end(names, &mut self.text);
         }
         self.flush()
     }

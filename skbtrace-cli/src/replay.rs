@@ -30,9 +30,10 @@ use crate::{
     printer::{Flow, Printer, Printing},
     record::Record,
     recording::{Finish, Item, Learnt, Note, Reader, Recording, Rotation, Start},
+    render::Explain,
     row_set::RowSet,
     session::Ending,
-    settings::{Look, SettingsError, filter, rotation},
+    settings::{Look, SettingsError, explain, filter, rotation},
     tell,
 };
 
@@ -55,6 +56,8 @@ pub struct ReplaySettings {
     write: Option<PathBuf>,
     rotation: Option<Rotation>,
     print: bool,
+    explain: Option<Explain>,
+    exit_code: bool,
     verbose: u8,
 }
 
@@ -117,6 +120,8 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
             output: args.output.output.filter(|path| path.as_os_str() != "-"),
             print: args.recording.print || args.recording.write.is_none(),
             rotation: rotation(&args.recording),
+            explain: explain(&args.explain),
+            exit_code: args.explain.exit_code,
             write: args.recording.write,
             verbose: args.verbose,
         })
@@ -172,6 +177,7 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         waits: true,
         hidden: RowSet::default(),
         count: settings.count,
+        explain: settings.explain,
     };
     let mut replay = Replay {
         settings,
@@ -214,7 +220,9 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
     let written = recording.map(|recording| recording.finish(finish));
     result?;
     written.transpose()?;
+    let found = settings.exit_code && replay.printer.found() > 0;
     Ok(match flow {
+        Flow::On if found => Ending::Found,
         Flow::On if replay.printer.printed() == 0 => Ending::NothingMatched,
         Flow::On | Flow::ReaderGone => Ending::Done,
     })

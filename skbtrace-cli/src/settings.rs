@@ -15,7 +15,8 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{FilterArgs, RecordingArgs, TopArgs, TraceArgs},
+    args::{ExplainArgs, FilterArgs, RecordingArgs, TopArgs, TraceArgs},
+    diagnosis::{self, Options},
     filter::{self, TooMany, Values, can_match},
     journey::role,
     kernel::{
@@ -23,6 +24,7 @@ use crate::{
         sections,
     },
     recording::Rotation,
+    render::Explain,
 };
 
 // By hand and not derived: clap would turn the documentation of the variants into help texts, and
@@ -67,6 +69,10 @@ pub struct Settings {
     pub drop_stack: bool,
     /// The kernel stack under every event.
     pub call_stack: bool,
+    /// What is explained.
+    pub explain: Option<Explain>,
+    /// Whether what was found shows in the exit code.
+    pub exit_code: bool,
     /// Whether to print the line of column names.
     pub header: bool,
     /// Where to print; standard output when absent.
@@ -221,7 +227,7 @@ impl Settings {
     /// namespaces are called and what interfaces are.
     #[must_use]
     pub fn wants_details(&self) -> bool {
-        self.look.format != FormatChoice::Table || self.write.is_some()
+        self.look.format != FormatChoice::Table || self.write.is_some() || self.explain.is_some()
     }
 
     /// Whether the ends of packets are events even where nobody asked for them by a set: what
@@ -230,18 +236,20 @@ impl Settings {
     pub fn wants_ends(&self) -> bool {
         let recorded = self.write.is_some() && self.follow.is_some();
         match self.look.format {
-            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => recorded,
+            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => {
+                recorded || self.explain.is_some()
+            }
             FormatChoice::Tree | FormatChoice::Summary => true,
         }
     }
 
     /// Whether events of `hook` are wanted even where nobody asked for them by a set: what tells
-    /// journeys must know how packets end, and what is made from them.
+    /// journeys must know how packets end, and what is made from them, and what explains them more.
     #[must_use]
     pub fn needs(&self, hook: &Hook) -> bool {
-        self.wants_ends()
-            && role::is_needed(hook, self.filter.active() != 0)
-            && self.can_match(hook)
+        let tells = self.wants_ends() && role::is_needed(hook, self.filter.active() != 0);
+        let explains = self.explain.is_some() && diagnosis::is_needed(hook);
+        (tells || explains) && self.can_match(hook)
     }
 
     /// Whether drops are listened to.
@@ -290,6 +298,8 @@ impl TryFrom<TraceArgs> for Settings {
             look: Look::of(&output),
             drop_stack: args.stacks.drop_stack,
             call_stack: args.stacks.call_stack,
+            explain: explain(&args.explain),
+            exit_code: args.explain.exit_code,
             header: !output.no_header,
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
@@ -347,6 +357,16 @@ pub fn filter(
     })?)
 }
 
+/// What is explained.
+#[must_use]
+pub fn explain(given: &ExplainArgs) -> Option<Explain> {
+    let patience_ns = u64::try_from(given.slow.as_nanos()).unwrap_or(u64::MAX);
+    given.explain.then_some(Explain {
+        options: Options { patience_ns },
+        brief: given.brief,
+    })
+}
+
 /// When a recording goes on in a further file.
 #[must_use]
 pub fn rotation(recording: &RecordingArgs) -> Option<Rotation> {
@@ -368,7 +388,8 @@ impl Settings {
         if self.follow.is_none() && self.wants_ends() {
             let format = match self.look.format {
                 FormatChoice::Summary => "--format summary",
-                _ => "--format tree",
+                FormatChoice::Tree => "--format tree",
+                _ => "--explain",
             };
             return Err(SettingsError::NotFollowed(format));
         }
