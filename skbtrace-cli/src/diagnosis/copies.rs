@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use super::{
     Case, Cause,
-    memory::Flow,
     words::{device, mac, netns, place, source, target},
 };
 use crate::{
@@ -50,33 +49,6 @@ pub fn duplicate(case: &Case<'_>) -> Option<Cause> {
     Some(arrivals.into_iter().fold(cause, |cause, arrival| {
         cause.shown_by(arrival.journey, [arrival.hop])
     }))
-}
-
-/// The sender sent it again: what differs is made above the network.
-pub fn retransmitted(case: &Case<'_>) -> Option<Cause> {
-    let (parent, hop) = case
-        .family
-        .journeys
-        .iter()
-        .enumerate()
-        .find_map(|(at, journey)| {
-            let mut hops = journey.hops.iter();
-            let hop = hops.position(|hop| is_at(hop, &["tcp_retransmit_skb"]))?;
-            Some((at, hop))
-        })?;
-    let journey = case.family.journeys.get(parent)?;
-    let told = journey.hops.get(hop)?;
-    let flow = Flow::of(&told.packet).or_else(|| Flow::of(&journey.packet()))?;
-    let sentence = format!(
-        "a segment from {} to {} is sent again by its sender in {}: nobody acknowledged the first",
-        source(&told.packet),
-        super::memory::shown(flow.to),
-        netns(told.netns, case.names),
-    );
-    let check = "where the first one, or its acknowledgement, was lost or late: the tree of this \
-                 packet, and of those the other way";
-    let cause = Cause::certain("retransmission", sentence, check);
-    Some(cause.shown_by(parent, [hop]))
 }
 
 fn is_at(hop: &Hop, names: &[&str]) -> bool {

@@ -21,7 +21,6 @@ const OTHERS: &[&str] = &[
     "icmp6_send",
     "tcp_v4_send_reset",
     "tcp_v6_send_reset",
-    "tcp_retransmit_skb",
     // Waiting for a neighbour.
     "__neigh_event_send",
     "arp_error_report",

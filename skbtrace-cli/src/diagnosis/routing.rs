@@ -71,8 +71,9 @@ pub fn bad_checksum(loss: &Loss<'_>) -> Option<Cause> {
         }
         None => return None,
     };
+    let is = if is_certain { "is" } else { "is probably" };
     let sentence = format!(
-        "the {what} checksum of {} is wrong at {}",
+        "the {what} checksum of {} {is} wrong at {}",
         towards(&loss.packet()),
         place(loss.place(), loss.case.names)
     );

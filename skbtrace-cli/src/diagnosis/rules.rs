@@ -28,7 +28,6 @@ pub const RULES: &[Rule] = &[
         "a bridge floods a frame, and two copies arrive",
     ),
     rule("duplicate", "two copies arrive, made at another place"),
-    rule("retransmission", "the sender sends the same segment again"),
     rule(
         "netfilter-drop",
         "a netfilter rule, or a chain's policy, drops",
@@ -137,4 +136,4 @@ pub const OTHERS: &[fn(&Case<'_>) -> Option<Cause>] = &[conntrack::stale_and_sen
 pub const WAITS: &[fn(&Case<'_>) -> Option<Cause>] = &[waits::slow];
 
 /// Of a packet with all that was made of it: told once.
-pub const FAMILIES: &[fn(&Case<'_>) -> Option<Cause>] = &[copies::duplicate, copies::retransmitted];
+pub const FAMILIES: &[fn(&Case<'_>) -> Option<Cause>] = &[copies::duplicate];

@@ -33,7 +33,9 @@ pub fn slow(case: &Case<'_>) -> Option<Cause> {
                 "in that netns: tc -s qdisc show dev {dev}: a rate that is too small, or a delay that somebody asked for"
             ),
         )
-    } else if role::of_row(from.row) == Role::Queue {
+    } else if role::of_row(from.row) == Role::Queue
+        || matches!(role::of_row(to.row), Role::Read | Role::ReadPart)
+    {
         (
             format!(
                 "in the receive queue of the socket {} in {}",

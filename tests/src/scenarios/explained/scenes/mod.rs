@@ -55,11 +55,7 @@ pub const SCENES: &[Scene] = &[
     scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
     scene("slow", &["slow"], devices::slow),
     scene("tcp_reset", &["tcp-reset"], sockets::reset),
-    scene(
-        "retransmission",
-        &["queue-drop", "retransmission"],
-        sockets::retransmitted,
-    ),
+    scene("lost_segment", &["queue-drop"], sockets::lost),
     scene("healthy_service", &[], healthy::service),
     scene("healthy_service_ipv6", &[], healthy::service_ipv6),
     scene("healthy_bridge", &[], healthy::bridge),

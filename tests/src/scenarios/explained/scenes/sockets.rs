@@ -49,8 +49,8 @@ pub fn reset() -> Result<Stage> {
     )
 }
 
-/// The first of what is sent is lost.
-pub fn retransmitted() -> Result<Stage> {
+/// The first of what is sent is lost, and sent again by its sender: that is no duplicate.
+pub fn lost() -> Result<Stage> {
     Stage::build(connected, |(link, client, server)| {
         let tc = |words: &[&str]| link.left.run("tc", words).map(drop);
         tc(&[
