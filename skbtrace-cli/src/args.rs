@@ -7,6 +7,7 @@
 //! A value that is wrong by itself is refused here, by clap, with the option's name in front; what
 //! depends on the machine or on other options is for [`Settings`](crate::settings::Settings).
 
+mod files;
 mod help;
 mod sets;
 mod value;
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Sub
 use clap_complete::Shell;
 use regex::Regex;
 
+pub use files::RecordingArgs;
 pub use help::{SECTIONS, version};
 pub use sets::Sets;
 
@@ -210,29 +212,6 @@ pub struct StackArgs {
     pub call_stack: bool,
 }
 
-/// What is kept of a run.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Recording")]
-pub struct RecordingArgs {
-    /// Record to FILE, for `skbtrace replay`, and print nothing
-    #[arg(short, long, value_name = "FILE")]
-    pub write: Option<PathBuf>,
-    /// Print as well
-    #[arg(long, requires = "write")]
-    pub print: bool,
-    /// Go on in FILE.1, FILE.2, … each time SIZE is reached
-    #[arg(long, value_name = "SIZE", value_parser = value::file_size, requires = "write")]
-    pub rotate: Option<u64>,
-    /// Of these, keep the last N
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..),
-        requires = "rotate"
-    )]
-    pub keep: Option<u32>,
-}
-
 /// The options of a replay.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
@@ -315,12 +294,7 @@ impl From<TopArgs> for TraceArgs {
                 drop_stack: false,
                 call_stack: false,
             },
-            recording: RecordingArgs {
-                write: None,
-                print: false,
-                rotate: None,
-                keep: None,
-            },
+            recording: RecordingArgs::default(),
             engine: args.engine,
             // More would be written onto the screen.
             verbose: args.verbose.min(1),

@@ -8,6 +8,7 @@ use std::io;
 use anyhow::{Context as _, Result};
 
 use crate::{
+    capture::Capture,
     decode::{Names, decode},
     gap::Gap,
     lineage::Lineage,
@@ -46,6 +47,8 @@ pub enum Flow {
 /// Writes events.
 pub struct Printer {
     renderer: Option<Chosen>,
+    /// Besides, or instead.
+    capture: Option<Capture>,
     header: bool,
     /// Only when it is shown.
     lineage: Option<Lineage>,
@@ -80,6 +83,7 @@ impl Printer {
         let tells = |what: fn(&Format) -> bool| format.as_ref().is_some_and(what);
         Self {
             renderer: format.map(Format::renderer),
+            capture: None,
             header,
             lineage: tells(Format::tells_packets).then(Lineage::new),
             waits: waits.then(Waits::new),
@@ -100,8 +104,20 @@ impl Printer {
         self
     }
 
+    /// Writes the packets to a capture as well.
+    #[must_use]
+    pub fn captured_by(mut self, capture: Option<Capture>) -> Self {
+        self.capture = capture;
+        self
+    }
+
     /// Empties a file that is written to, and writes what comes before the first event.
     pub fn begin(&mut self) -> Result<Flow> {
+        if let Some(capture) = &mut self.capture
+            && capture.begin()? == Flow::ReaderGone
+        {
+            return Ok(Flow::ReaderGone);
+        }
         let Some(renderer) = &mut self.renderer else {
             return Ok(Flow::On);
         };
@@ -133,6 +149,12 @@ impl Printer {
         self.printed += 1;
         if let Some(left) = &mut self.left {
             *left -= 1;
+        }
+        if let Some(capture) = &mut self.capture {
+            let hidden = self.hidden.contains(record.event.hook);
+            if capture.event(record, names, hidden) == Flow::ReaderGone {
+                return Ok(Flow::ReaderGone);
+            }
         }
         let Some(renderer) = &mut self.renderer else {
             return Ok(Flow::On);
@@ -184,8 +206,21 @@ impl Printer {
         self.flush()
     }
 
-    /// Writes what has been printed.
+    /// Ends the capture, where there is one.
+    ///
+    /// # Errors
+    /// Some of it could not be written.
+    pub fn close(&mut self) -> Result<()> {
+        self.capture.take().map_or(Ok(()), Capture::close)
+    }
+
+    /// Writes what has been printed and captured.
     pub fn flush(&mut self) -> Result<Flow> {
+        if let Some(capture) = &mut self.capture
+            && capture.flush() == Flow::ReaderGone
+        {
+            return Ok(Flow::ReaderGone);
+        }
         if self.text.is_empty() {
             return Ok(Flow::On);
         }
