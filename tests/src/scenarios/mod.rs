@@ -26,6 +26,7 @@ mod load;
 mod lockdown;
 mod nat;
 mod neighbours;
+mod pcapng;
 mod protocols;
 mod queues;
 mod recordings;
@@ -154,6 +155,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         journeys::trials(),
         backends::trials(),
         edges::trials(),
+        pcapng::trials(),
         recordings::trials(),
         top::trials(),
         lit::trials(),
