@@ -11,8 +11,31 @@ pub struct Report {
     pub skipped: u64,
     /// `NAME: reason` of each test that could not run.
     pub reasons: Vec<String>,
+    /// Each failed test with the beginning of what it said.
+    pub failures: Vec<Failure>,
     /// The run told its result; false if it broke off.
     pub complete: bool,
+}
+
+/// A test that failed, as told after the run.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub test: String,
+    /// No more of what it said than a summary can bear.
+    pub said: Vec<String>,
+}
+
+impl Failure {
+    const LINES: usize = 12;
+
+    /// The name in `---- NAME ----` (libtest-mimic) and `---- NAME stdout ----` (libtest).
+    fn heading(line: &str) -> Option<Self> {
+        let name = line.strip_prefix("---- ")?.strip_suffix(" ----")?;
+        Some(Self {
+            test: name.strip_suffix(" stdout").unwrap_or(name).to_owned(),
+            said: Vec::new(),
+        })
+    }
 }
 
 impl Report {
@@ -20,8 +43,20 @@ impl Report {
     pub fn read(text: &str) -> Self {
         let mut results = Self::default();
         let mut lines = Self::default();
+        // Whether what is read is what the last of the failures said.
+        let mut told = false;
         for line in text.lines().map(str::trim) {
-            if let Some(rest) = line.strip_prefix("test result:") {
+            if let Some(failure) = Failure::heading(line) {
+                results.failures.push(failure);
+                told = true;
+                continue;
+            }
+            told &= line != "failures:" && !line.starts_with("test result:");
+            if let Some(failure) = results.failures.last_mut().filter(|_| told) {
+                if !line.is_empty() && failure.said.len() < Failure::LINES {
+                    failure.said.push(line.to_owned());
+                }
+            } else if let Some(rest) = line.strip_prefix("test result:") {
                 results.complete = true;
                 results.passed += count(rest, "passed");
                 results.failed += count(rest, "failed");
@@ -41,6 +76,7 @@ impl Report {
         }
         Self {
             reasons: results.reasons,
+            failures: results.failures,
             ..lines
         }
     }
@@ -50,6 +86,7 @@ impl Report {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.reasons.extend_from_slice(&other.reasons);
+        self.failures.extend_from_slice(&other.failures);
     }
 
     /// `41 passed, 0 failed, 2 skipped`; what was not skipped goes without saying.
@@ -119,6 +156,28 @@ test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
             ),
             (1, 1, 1, false)
         );
+    }
+
+    #[test]
+    fn failures_are_kept_with_what_they_said() {
+        let report = Report::read(
+            "test a ... FAILED\n\nfailures:\n\n---- a ----\nno such hop\n\nit printed:\ntest x ... ok\n\n\
+             ---- b::c stdout ----\npanicked\n\nfailures:\n    a\n    b::c\n\n\
+             test result: FAILED. 0 passed; 2 failed; 0 ignored\n",
+        );
+        let said: Vec<_> = report
+            .failures
+            .iter()
+            .map(|failure| (failure.test.as_str(), failure.said.join("|")))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("a", "no such hop|it printed:|test x ... ok".to_owned()),
+                ("b::c", "panicked".to_owned())
+            ]
+        );
+        assert_eq!((report.passed, report.failed), (0, 2));
     }
 
     #[test]
