@@ -80,6 +80,9 @@ pub enum ReplaySettingsError {
          `skbtrace replay --format wide` shows them"
     )]
     Netns(NetnsSpec),
+    /// `--snaplen` without `--pcapng`.
+    #[error("--snaplen: a replay cuts only what --pcapng writes; a recording keeps what it has")]
+    Snaplen,
 }
 
 impl TryFrom<ReplayArgs> for ReplaySettings {
@@ -99,6 +102,9 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
         }
         args.filters.netns = numbers;
         check_files(&args.recording, &args.output)?;
+        if args.recording.snaplen.is_some() && args.recording.pcapng.is_none() {
+            return Err(ReplaySettingsError::Snaplen);
+        }
         let mut resolve = |spec| match spec {
             NetnsSpec::Inode(inode) => Ok(inode),
             _ => Ok(0),

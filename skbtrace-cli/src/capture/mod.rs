@@ -108,8 +108,11 @@ impl Capture {
         };
         Ok(Self {
             output,
-            blocks: PcapNgWriter::with_section_header(Vec::new(), section)
-                .context("--pcapng: cannot make the file's header")?,
+            blocks: PcapNgWriter::with_section_header(
+                Vec::with_capacity(2 * Self::ENOUGH),
+                section,
+            )
+            .context("--pcapng: cannot make the file's header")?,
             interfaces: Interfaces::new(file.snaplen),
             snaplen: file.snaplen,
             unix_offset_ns: 0,
@@ -177,9 +180,12 @@ impl Capture {
             .number(event, frame.link, names, &mut self.blocks)?;
         self.comment.clear();
         comment::push(event, names, &mut self.comment);
-        let mut options = vec![EnhancedPacketOption::Common(CommonOption::Comment(
-            String::from_utf8_lossy(&self.comment),
-        ))];
+        // Escaped, it is ASCII.
+        let text = str::from_utf8(&self.comment).unwrap_or_default();
+        let mut options = Vec::with_capacity(3);
+        options.push(EnhancedPacketOption::Common(CommonOption::Comment(
+            text.into(),
+        )));
         if let Some(flags) = event.pkt_type.and_then(flags) {
             options.push(EnhancedPacketOption::Flags(flags));
         }

@@ -276,7 +276,7 @@ fn user_space<'a>(load: &'a Load) -> Vec<Task<'a>> {
     let kinds: [(&str, &[&str], f64); 3] = [
         ("printed as a table", &[], 1200.0),
         ("recorded", &["-w", "/dev/shm/skbtrace-bench"], 400.0),
-        ("captured", &["--pcapng", "/dev/shm/skbtrace-bench"], 8000.0),
+        ("captured", &["--pcapng", "/dev/shm/skbtrace-bench"], 6000.0),
     ];
     let task = |(kind, kind_options, limit): (&str, &'static [&str], f64)| -> Task<'a> {
         let title = format!("an event in user space, live: {kind}");
