@@ -7,6 +7,7 @@
 //! A value that is wrong by itself is refused here, by clap, with the option's name in front; what
 //! depends on the machine or on other options is for [`Settings`](crate::settings::Settings).
 
+mod explain;
 mod files;
 mod help;
 mod sets;
@@ -18,6 +19,7 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Sub
 use clap_complete::Shell;
 use regex::Regex;
 
+pub use explain::ExplainArgs;
 pub use files::RecordingArgs;
 pub use help::{SECTIONS, version};
 pub use sets::Sets;
@@ -72,6 +74,9 @@ pub struct TraceArgs {
     /// Stacks.
     #[command(flatten)]
     pub stacks: StackArgs,
+    /// What is explained.
+    #[command(flatten)]
+    pub explain: ExplainArgs,
     /// What is kept.
     #[command(flatten)]
     pub recording: RecordingArgs,
@@ -240,6 +245,9 @@ pub struct ReplayArgs {
     /// What is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// What is explained.
+    #[command(flatten)]
+    pub explain: ExplainArgs,
     /// What is kept.
     #[command(flatten)]
     pub recording: RecordingArgs,
@@ -293,6 +301,12 @@ impl From<TopArgs> for TraceArgs {
             stacks: StackArgs {
                 drop_stack: false,
                 call_stack: false,
+            },
+            explain: ExplainArgs {
+                explain: false,
+                brief: false,
+                exit_code: false,
+                slow: Duration::ZERO,
             },
             recording: RecordingArgs::default(),
             engine: args.engine,

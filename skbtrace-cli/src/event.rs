@@ -58,6 +58,8 @@ pub struct Event<'a> {
     pub vlans: Vlans,
     /// What the packet is.
     pub packet: Packet,
+    /// What its IP header says of its way; `None` when it is not IP, or not captured.
+    pub way: Option<Way>,
     /// What happened.
     pub action: Action<'a>,
     /// Row of the catalogue ([`skbtrace_common::hooks::HOOKS`]).
@@ -389,6 +391,15 @@ pub enum Transport {
     /// Another protocol, or one whose header was not captured: the last IP protocol number known;
     /// `None` when not even that.
     Other(Option<u8>),
+}
+
+/// What an IP header says of a packet's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// How many routers it may still pass (TTL, hop limit).
+    pub ttl: u8,
+    /// Routers must not cut it up: IPv4's DF; of IPv6 always.
+    pub whole: bool,
 }
 
 /// Ports, host order.

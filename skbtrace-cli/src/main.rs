@@ -15,6 +15,8 @@ use skbtrace_cli::{
 const NOTHING: u8 = 1;
 /// It could not run.
 const FAILED: u8 = 2;
+/// The cause of something was found (`--exit-code`).
+const FOUND: u8 = 3;
 
 fn main() -> ExitCode {
     let invocation = match args::parse(env::args_os()) {
@@ -77,6 +79,7 @@ fn code(ending: Ending) -> ExitCode {
     match ending {
         Ending::Done => ExitCode::SUCCESS,
         Ending::NothingMatched => ExitCode::from(NOTHING),
+        Ending::Found => ExitCode::from(FOUND),
     }
 }
 

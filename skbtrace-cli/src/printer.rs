@@ -14,7 +14,7 @@ use crate::{
     lineage::Lineage,
     output::Output,
     record::Record,
-    render::{Chosen, Format, Renderer},
+    render::{Beside, Chosen, Explain, Format, Renderer},
     row_set::RowSet,
     tell,
     waits::Waits,
@@ -33,6 +33,8 @@ pub struct Printing {
     pub hidden: RowSet,
     /// Stop after so many events.
     pub count: Option<u64>,
+    /// Whether to explain what is printed.
+    pub explain: Option<Explain>,
 }
 
 /// Whether to go on.
@@ -49,6 +51,8 @@ pub struct Printer {
     renderer: Option<Chosen>,
     /// Besides, or instead.
     capture: Option<Capture>,
+    /// What explains, where the renderer does not.
+    beside: Option<Beside>,
     header: bool,
     /// Only when it is shown.
     lineage: Option<Lineage>,
@@ -79,13 +83,17 @@ impl Printer {
             waits,
             hidden,
             count,
+            explain,
         } = printing;
         let tells = |what: fn(&Format) -> bool| format.as_ref().is_some_and(what);
+        let beside = format.zip(explain);
+        let beside = beside.and_then(|(format, explain)| format.beside(explain));
         Self {
-            renderer: format.map(Format::renderer),
+            renderer: format.map(|format| format.renderer(explain)),
             capture: None,
             header,
-            lineage: tells(Format::tells_packets).then(Lineage::new),
+            lineage: (tells(Format::tells_packets) || beside.is_some()).then(Lineage::new),
+            beside,
             waits: waits.then(Waits::new),
             tells_journeys: tells(Format::tells_journeys),
             hidden,
@@ -143,7 +151,9 @@ impl Printer {
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
     #[inline(always)]
     pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
-        if !self.tells_journeys && self.hidden.contains(record.event.hook) {
+        let is_hidden = !self.tells_journeys && self.hidden.contains(record.event.hook);
+        if is_hidden {
+            self.explain(record, names);
             return Ok(Flow::On);
         }
         self.printed += 1;
@@ -166,6 +176,9 @@ impl Printer {
         if let Some(waits) = &mut self.waits {
             waits.place(&mut event);
         }
+        if let Some(beside) = &mut self.beside {
+            beside.event(&event, names, &mut self.text);
+        }
         renderer.event(&event, names, &mut self.text);
         if self.text.len() >= Self::ENOUGH {
             return self.flush();
@@ -173,11 +186,39 @@ impl Printer {
         Ok(Flow::On)
     }
 
+    /// Has an event explained that is not printed.
+    #[cold]
+    fn explain(&mut self, record: &Record, names: &dyn Names) {
+        let (Some(beside), Some(lineage)) = (&mut self.beside, &mut self.lineage) else {
+            return;
+        };
+        let mut event = decode(record, names);
+        lineage.place(&mut event);
+        if let Some(waits) = &mut self.waits {
+            waits.place(&mut event);
+        }
+        beside.event(&event, names, &mut self.text);
+        // For its packet's number, which is then the same everywhere.
+        if let Some(capture) = &mut self.capture {
+            capture.event(record, names, true);
+        }
+    }
+
     /// Nothing that happened until `until_ns` will come any more: prints what was waited for.
     pub fn settled(&mut self, until_ns: u64, names: &dyn Names) {
         if let Some(renderer) = &mut self.renderer {
             self.is_waiting = renderer.settled(until_ns, names, &mut self.text);
         }
+        if let Some(beside) = &mut self.beside {
+            self.is_waiting |= beside.settled(until_ns, names, &mut self.text);
+        }
+    }
+
+    /// How many causes were found.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        let beside = self.beside.as_ref().map_or(0, Beside::found);
+        beside + self.renderer.as_ref().map_or(0, Renderer::found)
     }
 
     /// Whether [`Printer::settled`] will print more without further events.
@@ -191,6 +232,9 @@ impl Printer {
         if let Some(renderer) = &mut self.renderer {
             renderer.lost(gap, names, &mut self.text);
         }
+        if let Some(beside) = &mut self.beside {
+            beside.lost(gap);
+        }
     }
 
     /// Has a row's events told only where journeys are.
@@ -202,6 +246,9 @@ impl Printer {
     pub fn end(&mut self, names: &dyn Names) -> Result<Flow> {
         if let Some(renderer) = &mut self.renderer {
             renderer.end(names, &mut self.text);
+        }
+        if let Some(beside) = &mut self.beside {
+            beside.end(names, &mut self.text);
         }
         self.flush()
     }

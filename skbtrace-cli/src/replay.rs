@@ -31,9 +31,10 @@ use crate::{
     printer::{Flow, Printer, Printing},
     record::Record,
     recording::{Finish, Item, Learnt, Note, Reader, Recording, Rotation, Start},
+    render::Explain,
     row_set::RowSet,
     session::Ending,
-    settings::{Look, SettingsError, capture, check_files, filter, rotation},
+    settings::{Look, SettingsError, capture, check_files, explain, filter, rotation},
     tell,
 };
 
@@ -57,6 +58,8 @@ pub struct ReplaySettings {
     rotation: Option<Rotation>,
     capture: Option<CaptureFile>,
     print: bool,
+    explain: Option<Explain>,
+    exit_code: bool,
     verbose: u8,
 }
 
@@ -127,6 +130,8 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
             print: args.recording.prints(),
             capture: capture(&args.recording),
             rotation: rotation(&args.recording),
+            explain: explain(&args.explain),
+            exit_code: args.explain.exit_code,
             write: args.recording.write,
             verbose: args.verbose,
         })
@@ -199,6 +204,7 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         waits: true,
         hidden: RowSet::default(),
         count: settings.count,
+        explain: settings.explain,
     };
     let mut replay = Replay {
         settings,
@@ -243,7 +249,9 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
     result?;
     written.transpose()?;
     captured?;
+    let found = settings.exit_code && replay.printer.found() > 0;
     Ok(match flow {
+        Flow::On if found => Ending::Found,
         Flow::On if replay.printer.printed() == 0 => Ending::NothingMatched,
         Flow::On | Flow::ReaderGone => Ending::Done,
     })

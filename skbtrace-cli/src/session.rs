@@ -54,6 +54,8 @@ pub enum Ending {
     Done,
     /// Nothing matched.
     NothingMatched,
+    /// The cause of something was found, and that was to show.
+    Found,
 }
 
 /// Runs the trace until it is told to stop.
@@ -93,9 +95,10 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         waits: waits_are_told(settings),
         hidden,
         count: settings.count,
+        explain: settings.explain,
         format: settings.print.then_some(format),
     };
-    let gaps = recording.is_some() || format.tells_journeys();
+    let gaps = recording.is_some() || format.tells_journeys() || settings.explain.is_some();
     let screen = settings.screen.then(|| top::Screen::new(unix_offset_ns));
     let capture = capture.map(|capture| capture.of_run(unix_offset_ns, printing.waits));
     let mut printer = Printer::new(printing, output).captured_by(capture);
@@ -151,6 +154,7 @@ fn finish(
         verbose: settings.verbose,
     };
     tell!("{account}");
+    let found = settings.exit_code && run.printer.found() > 0;
     let recorded = match run.recording.take() {
         Some(recording) => {
             let finish = Finish::of(&account, recording.recorded());
@@ -164,6 +168,7 @@ fn finish(
     recorded.and(captured)?;
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
+        Flow::On if found => Ok(Ending::Found),
         Flow::On if account.printed == 0 => Ok(Ending::NothingMatched),
         Flow::On => Ok(Ending::Done),
     }
@@ -350,7 +355,7 @@ fn hidden(engine: &Engine, settings: &Settings) -> RowSet {
 fn waits_are_told(settings: &Settings) -> bool {
     HOOKS
         .iter()
-        .any(|hook| is_dequeue(hook) && settings.wants(hook))
+        .any(|hook| is_dequeue(hook) && (settings.wants(hook) || settings.needs(hook)))
 }
 
 /// Signals that end the run.

@@ -15,8 +15,9 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
+    args::{ExplainArgs, FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
     capture::{CaptureFile, is_same_file},
+    diagnosis::{self, Options},
     filter::{self, TooMany, Values, can_match},
     journey::role,
     kernel::{
@@ -24,6 +25,7 @@ use crate::{
         sections,
     },
     recording::Rotation,
+    render::Explain,
 };
 
 // By hand and not derived: clap would turn the documentation of the variants into help texts, and
@@ -71,6 +73,10 @@ pub struct Settings {
     pub drop_stack: bool,
     /// The kernel stack under every event.
     pub call_stack: bool,
+    /// What is explained.
+    pub explain: Option<Explain>,
+    /// Whether what was found shows in the exit code.
+    pub exit_code: bool,
     /// Whether to print the line of column names.
     pub header: bool,
     /// Where to print; standard output when absent.
@@ -243,7 +249,7 @@ impl Settings {
     /// namespaces are called and what interfaces are.
     #[must_use]
     pub fn wants_details(&self) -> bool {
-        self.look.format != FormatChoice::Table || self.write.is_some()
+        self.look.format != FormatChoice::Table || self.write.is_some() || self.explain.is_some()
     }
 
     /// Whether what network namespaces are called and what interfaces are is asked for.
@@ -258,18 +264,20 @@ impl Settings {
     pub fn wants_ends(&self) -> bool {
         let recorded = self.write.is_some() && self.follow.is_some();
         match self.look.format {
-            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => recorded,
+            FormatChoice::Table | FormatChoice::Wide | FormatChoice::Json => {
+                recorded || self.explain.is_some()
+            }
             FormatChoice::Tree | FormatChoice::Summary => true,
         }
     }
 
     /// Whether events of `hook` are wanted even where nobody asked for them by a set: what tells
-    /// journeys must know how packets end, and what is made from them.
+    /// journeys must know how packets end, and what is made from them, and what explains them more.
     #[must_use]
     pub fn needs(&self, hook: &Hook) -> bool {
-        self.wants_ends()
-            && role::is_needed(hook, self.filter.active() != 0)
-            && self.can_match(hook)
+        let tells = self.wants_ends() && role::is_needed(hook, self.filter.active() != 0);
+        let explains = self.explain.is_some() && diagnosis::is_needed(hook);
+        (tells || explains) && self.can_match(hook)
     }
 
     /// Whether drops are listened to.
@@ -319,6 +327,8 @@ impl TryFrom<TraceArgs> for Settings {
             look: Look::of(&output),
             drop_stack: args.stacks.drop_stack,
             call_stack: args.stacks.call_stack,
+            explain: explain(&args.explain),
+            exit_code: args.explain.exit_code,
             header: !output.no_header,
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
@@ -379,6 +389,16 @@ pub fn filter(
         pid: given.pid,
         mark: given.mark,
     })?)
+}
+
+/// What is explained.
+#[must_use]
+pub fn explain(given: &ExplainArgs) -> Option<Explain> {
+    let patience_ns = u64::try_from(given.slow.as_nanos()).unwrap_or(u64::MAX);
+    given.explain.then_some(Explain {
+        options: Options { patience_ns },
+        brief: given.brief,
+    })
 }
 
 /// When a recording goes on in a further file.
@@ -446,7 +466,8 @@ impl Settings {
         if self.follow.is_none() && self.wants_ends() {
             let format = match self.look.format {
                 FormatChoice::Summary => "--format summary",
-                _ => "--format tree",
+                FormatChoice::Tree => "--format tree",
+                _ => "--explain",
             };
             return Err(SettingsError::NotFollowed(format));
         }

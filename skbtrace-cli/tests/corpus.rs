@@ -222,6 +222,7 @@ fn replay_here(bytes: &[u8], printed: &Path) -> Result<String, RecordingError> {
         waits: true,
         hidden: RowSet::default(),
         count: None,
+        explain: None,
     };
     let output = output::Output::open(Some(printed), Arc::default()).expect("a file");
     let mut printer = Printer::new(printing, output);

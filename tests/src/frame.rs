@@ -33,6 +33,8 @@ pub struct Frame {
     pub ttl: u8,
     /// Must not be fragmented.
     pub dont_fragment: bool,
+    /// Is the first piece of a datagram; its payload must fill units of eight bytes.
+    pub more_fragments: bool,
     /// Bytes of payload.
     pub length: usize,
     /// Spoil the header checksum.
@@ -54,6 +56,7 @@ impl Frame {
             to: parse(to)?,
             ttl: 64,
             dont_fragment: false,
+            more_fragments: false,
             length: 16,
             bad_ip_checksum: false,
             bad_udp_checksum: false,
@@ -72,11 +75,8 @@ impl Frame {
         let mut header = vec![0x45, 0];
         header.extend(total.to_be_bytes());
         header.extend([0x5b, 0x71]);
-        header.extend(if self.dont_fragment {
-            [0x40, 0]
-        } else {
-            [0, 0]
-        });
+        let flags = u8::from(self.dont_fragment) << 6 | u8::from(self.more_fragments) << 5;
+        header.extend([flags, 0]);
         header.extend([self.ttl, UDP, 0, 0]);
         header.extend(self.from.0.octets());
         header.extend(self.to.0.octets());

@@ -19,6 +19,7 @@ mod process;
 mod row;
 mod scenarios;
 mod story;
+mod told;
 mod topology;
 mod tracer;
 mod traffic;

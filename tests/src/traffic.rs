@@ -116,7 +116,7 @@ pub fn any(like: SocketAddr) -> SocketAddr {
 
 /// Opens a TCP connection from `from` to `to`, served in `server` at `listen`. Yields its two ends
 /// and the client's address as the server sees it.
-fn connect(
+pub fn connect(
     from: &Netns,
     to: SocketAddr,
     server: &Netns,

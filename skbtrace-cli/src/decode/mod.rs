@@ -33,12 +33,13 @@ use skbtrace_common::{
     layout::Layout,
     record::{
         BODY, FROM_SOCK, GONE, HAS_DEV, HAS_L3, HAS_NETNS, KIND_CLONE, KIND_CONNTRACK, KIND_DROP,
-        KIND_NAT, KIND_NEIGHBOUR, KIND_SOCKET, KIND_VERDICT, LEAD,
+        KIND_NAT, KIND_NEIGHBOUR, KIND_SOCKET, KIND_VERDICT, LEAD, RawEvent,
     },
 };
 
 use crate::{
-    event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans},
+    event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans, Way},
+    kernel::interfaces::State,
     lineage::PacketId,
     record::{Extra, Record},
 };
@@ -65,6 +66,11 @@ pub trait Names {
         let _ = (netns, ifindex);
         None
     }
+    /// How an interface was when it was looked at; `None` when that is not known, or not asked for.
+    fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
+        let _ = (netns, ifindex);
+        None
+    }
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
     /// The process that has a socket, by the number of its inode; `None` when there is none that can
@@ -81,7 +87,7 @@ pub trait Names {
     fn drop_subsystem(&self, number: u32) -> Option<&str>;
     /// Seconds that local time is ahead of UTC, at a Unix time.
     fn utc_offset(&self, unix: i64) -> i32;
-    /// Another number whenever [`Names::netns`] or [`Names::link`] may answer something else.
+    /// Another number whenever [`Names::netns`], [`Names::link`] or [`Names::interface`] may answer something else.
     fn generation(&self) -> u64 {
         0
     }
@@ -139,6 +145,11 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         dest_mac,
         vlans,
         packet,
+        way: if tunnel.is_none() && has(HAS_L3) {
+            way(raw)
+        } else {
+            None
+        },
         action: match tunnel {
             Some(tunnel) => Action::Tunnel {
                 function: names.hook(raw.hook),
@@ -167,6 +178,24 @@ fn network(ethertype: u16, bytes: &[u8; LEAD + BODY], captured: u16, vlans: &mut
         ethertype::ARP => arp::decode(body),
         0 => Packet::Unknown,
         other => Packet::Ethertype(other),
+    }
+}
+
+/// What the IP header says of the packet's way; behind a tag in the frame it is not looked for.
+#[inline]
+fn way(raw: &RawEvent) -> Option<Way> {
+    let captured = usize::from(raw.captured).min(BODY);
+    let body = raw.packet.get(LEAD..LEAD + captured)?;
+    match (u16::from_be(raw.protocol), bytes::u8(body, 0)? >> 4) {
+        (ethertype::IPV4, 4) => Some(Way {
+            ttl: bytes::u8(body, 8)?,
+            whole: bytes::u8(body, 6)? & 0x40 != 0,
+        }),
+        (ethertype::IPV6, 6) => Some(Way {
+            ttl: bytes::u8(body, 7)?,
+            whole: true,
+        }),
+        _ => None,
     }
 }
 

@@ -10,7 +10,10 @@ use skbtrace_common::{
 };
 
 use super::what::What;
-use crate::event::{Device, Event, Packet, ShortName, Sock};
+use crate::{
+    event::{Device, Event, Packet, ShortName, Sock, Vlans, Way},
+    lineage::Place,
+};
 
 /// A name that many hops share.
 pub type Text = Arc<str>;
@@ -48,8 +51,16 @@ pub struct Hop {
     pub device: Option<HopDevice>,
     /// The packet could not be read: a device that is missing is then unknown, and not absent.
     pub unread: bool,
+    /// Destination address of the Ethernet header.
+    pub dest_mac: Option<[u8; 6]>,
+    /// VLAN tags.
+    pub vlans: Vlans,
     /// What the packet was at that moment.
     pub packet: Packet,
+    /// What its IP header said of its way.
+    pub way: Option<Way>,
+    /// `skb->head`; `None` when unread.
+    pub head: Option<u64>,
     /// `skb->len`, bytes; `None` when unread.
     pub len: Option<u32>,
     /// `skb->mark`; `None` when unread.
@@ -105,7 +116,11 @@ impl Hop {
                 name: *name.0,
             }),
             unread: event.unread,
+            dest_mac: event.dest_mac,
+            vlans: event.vlans,
             packet: event.packet,
+            way: event.way,
+            head: event.head,
             len: event.len,
             mark: event.mark,
             pkt_type: event.pkt_type,
@@ -115,6 +130,38 @@ impl Hop {
             },
             what: What::of(&event.action, texts),
             stack: event.stack.map(Into::into),
+        }
+    }
+
+    /// The event that it was, of the packet with that place.
+    #[must_use]
+    pub fn event(&self, place: Place) -> Event<'_> {
+        Event {
+            time_ns: self.time_ns,
+            skb: self.skb,
+            id: None,
+            parent: None,
+            lineage: Some(place),
+            head: self.head,
+            pkt_type: self.pkt_type,
+            len: self.len,
+            mark: self.mark,
+            unread: self.unread,
+            netns: self.netns,
+            device: self.device.as_ref().map(|device| Device {
+                ifindex: device.ifindex,
+                name: ShortName(&device.name),
+            }),
+            dest_mac: self.dest_mac,
+            vlans: self.vlans,
+            packet: self.packet,
+            way: self.way,
+            action: self.what.action(),
+            hook: self.row,
+            cpu: self.cpu,
+            pid: self.running.pid,
+            comm: ShortName(&self.running.comm),
+            stack: self.stack.as_deref(),
         }
     }
 

@@ -29,6 +29,8 @@ pub use snapshot::{Reader, Snapshot};
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// An interface, as the list of its network namespace has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Interface {
@@ -49,6 +51,25 @@ struct Interface {
     lower_nsid: Option<i32>,
     /// `IFLA_MASTER`: index of the bridge, bond or VRF that it is a port of.
     master: Option<u32>,
+    /// How it is.
+    state: State,
+}
+
+/// How an interface is, when it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Switched on (`IFF_UP`).
+    pub up: bool,
+    /// Its other end is there (`IFF_LOWER_UP`).
+    pub carrier: bool,
+    /// `IFLA_MTU`, bytes.
+    pub mtu: Option<u32>,
+    /// Its hardware address (`IFLA_ADDRESS`), where that has six bytes.
+    pub address: Option<[u8; 6]>,
+    /// Takes what is for others, too (`IFLA_PROMISCUITY`).
+    pub promiscuous: Option<bool>,
+    /// Passes on what comes in by it and is for others: IPv4 and IPv6.
+    pub forwards: [Option<bool>; 2],
 }
 
 /// A network namespace, as far as it could be read.

@@ -70,8 +70,12 @@ impl Learner {
             self.place(event.netns, ifindex, machine, tell);
         }
         match event.kind {
-            KIND_CLONE if self.learnt.hook(event.hook) == "skb_clone" => {
-                self.bridge(event.caller, machine, tell);
+            KIND_CLONE => {
+                // Who copies is told of copies that arrive twice.
+                self.symbol(event.caller, machine, tell);
+                if self.learnt.hook(event.hook) == "skb_clone" {
+                    self.bridge(event.caller, machine, tell);
+                }
             }
             KIND_DROP => {
                 self.symbol(event.caller, machine, tell);
@@ -144,6 +148,16 @@ impl Learner {
                 netns,
                 ifindex,
                 text: text.map(<[u8]>::to_vec),
+            };
+            self.note(&note, tell);
+        }
+        let state = machine.interface(netns, ifindex);
+        let known = self.learnt.states.get(&(netns, ifindex));
+        if ifindex != 0 && known.copied().unwrap_or_default() != state {
+            let note = Note::Interface {
+                netns,
+                ifindex,
+                state,
             };
             self.note(&note, tell);
         }

@@ -8,6 +8,7 @@ use super::note::{self, Note, Place};
 use crate::{
     decode::Names,
     event::{Process, Symbol},
+    kernel::interfaces::State,
 };
 
 /// The answers that were noted, which decoding and rendering then go by.
@@ -16,6 +17,7 @@ pub struct Learnt {
     pub(super) hooks: Vec<Option<HookNote>>,
     pub(super) netns: HashMap<u32, Option<String>>,
     pub(super) links: HashMap<(u32, u32), Option<Vec<u8>>>,
+    pub(super) states: HashMap<(u32, u32), Option<State>>,
     pub(super) bridge: HashMap<u64, bool>,
     pub(super) symbols: HashMap<u64, Option<Place>>,
     pub(super) owners: HashMap<u64, Option<note::Process>>,
@@ -39,6 +41,7 @@ impl Learnt {
             hooks: Vec::new(),
             netns: HashMap::new(),
             links: HashMap::new(),
+            states: HashMap::new(),
             bridge: HashMap::new(),
             symbols: HashMap::new(),
             owners: HashMap::new(),
@@ -76,6 +79,13 @@ impl Learnt {
                 text,
             } => {
                 self.links.insert((netns, ifindex), text);
+            }
+            Note::Interface {
+                netns,
+                ifindex,
+                state,
+            } => {
+                self.states.insert((netns, ifindex), state);
             }
             Note::BridgeCode { address, is } => {
                 self.bridge.insert(address, is);
@@ -121,6 +131,12 @@ impl Learnt {
             ifindex,
             text: text.clone(),
         });
+        let states = self.states.iter();
+        let states = states.map(|(&(netns, ifindex), &state)| Note::Interface {
+            netns,
+            ifindex,
+            state,
+        });
         let bridge = self.bridge.iter();
         let bridge = bridge.map(|(&address, &is)| Note::BridgeCode { address, is });
         let symbols = self.symbols.iter().map(|(&address, place)| Note::Symbol {
@@ -140,6 +156,7 @@ impl Learnt {
         hooks
             .chain(netns)
             .chain(links)
+            .chain(states)
             .chain(bridge)
             .chain(symbols)
             .chain(owners)
@@ -165,6 +182,10 @@ impl Names for Learnt {
 
     fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
         self.links.get(&(netns, ifindex))?.as_deref()
+    }
+
+    fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
+        *self.states.get(&(netns, ifindex))?
     }
 
     fn sock_layout(&self) -> &Layout {

@@ -6,7 +6,7 @@ use skbtrace_common::{
     record::Counters,
 };
 
-use crate::{gap::Gap, stats::Account};
+use crate::{gap::Gap, kernel::interfaces::State, stats::Account};
 
 /// Something that the machine said, or that happened to the run. A new variant comes last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,15 @@ pub enum Note {
     Lost(Gap),
     /// The run ended by itself.
     Finish(Finish),
+    /// How an interface is.
+    Interface {
+        /// Inode number of its netns.
+        netns: u32,
+        /// Index.
+        ifindex: u32,
+        /// `None` when unknown.
+        state: Option<State>,
+    },
 }
 
 /// The run, as far as it was known at its start.

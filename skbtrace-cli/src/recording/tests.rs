@@ -25,7 +25,7 @@ fn text(records: &[Record], names: &dyn crate::decode::Names) -> String {
         wide: true,
         color: false,
     })
-    .renderer();
+    .renderer(None);
     let mut out = Vec::new();
     for record in records {
         let event = crate::decode::decode(record, names);

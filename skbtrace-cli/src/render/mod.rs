@@ -14,6 +14,7 @@ pub mod comment;
 mod conntrack;
 mod digits;
 mod fate;
+mod finding;
 pub mod json;
 mod neighbour;
 mod packet;
@@ -29,12 +30,21 @@ pub mod tree;
 mod tunnel;
 
 pub use clock::{QUARTER, TimeFormat, local_utc_offset};
+pub use finding::{Beside, Explain, Findings};
 pub use json::{Json, JsonOptions};
 pub use summary::Summary;
 pub use table::{Table, TableOptions};
 pub use tree::{Tree, TreeOptions};
 
 use crate::{decode::Names, event::Event, gap::Gap, journey::Limits};
+
+/// A name from the kernel or the wire as text that can be printed.
+#[must_use]
+pub fn escaped_text(name: &[u8]) -> String {
+    let mut text = Vec::new();
+    cell::escaped(name, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
 
 /// What writes events in one format.
 pub trait Renderer {
@@ -60,6 +70,11 @@ pub trait Renderer {
     /// Appends what is left to be told when no event comes any more.
     fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         let _ = (names, out);
+    }
+
+    /// How many causes were found.
+    fn found(&self) -> u64 {
+        0
     }
 }
 
@@ -96,15 +111,37 @@ impl Format {
         }
     }
 
-    /// The format's renderer.
+    /// The format's renderer. One that tells journeys explains them, too, if that is asked for;
+    /// for the others there is [`Format::beside`].
     #[must_use]
-    pub fn renderer(self) -> Chosen {
+    pub fn renderer(self, explain: Option<Explain>) -> Chosen {
+        let findings = explain.map(|explain| self.findings(explain));
+        let limits = Limits::default();
         Chosen::Other(match self {
             Self::Table(options) => return Chosen::Table(Box::new(Table::new(options))),
             Self::Json(options) => Box::new(Json::new(options)),
-            Self::Tree(options) => Box::new(Tree::new(options, Limits::default())),
-            Self::Summary(options) => Box::new(Summary::new(options, Limits::default())),
+            Self::Tree(options) => Box::new(Tree::new(options, limits).explained(findings)),
+            Self::Summary(options) => Box::new(Summary::new(options, limits).explained(findings)),
         })
+    }
+
+    /// What explains beside a format that tells events one by one.
+    #[must_use]
+    pub fn beside(self, explain: Explain) -> Option<Beside> {
+        let findings = self.findings(explain);
+        (!self.tells_journeys()).then(|| Beside::new(findings, Limits::default()))
+    }
+
+    fn findings(self, explain: Explain) -> Findings {
+        match self {
+            Self::Table(options) => Findings::text(explain, options),
+            Self::Json(options) => Findings::json(explain, options),
+            Self::Tree(TreeOptions { time, color })
+            | Self::Summary(TreeOptions { time, color }) => {
+                let wide = false;
+                Findings::text(explain, TableOptions { time, wide, color })
+            }
+        }
     }
 }
 
@@ -150,6 +187,13 @@ impl Renderer for Chosen {
     fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         if let Self::Other(other) = self {
             other.end(names, out);
+        }
+    }
+
+    fn found(&self) -> u64 {
+        match self {
+            Self::Table(_) => 0,
+            Self::Other(other) => other.found(),
         }
     }
 }

@@ -16,7 +16,7 @@ use tabled::{
 };
 
 use super::{
-    Renderer, digits,
+    Findings, Renderer, digits,
     totals::{Counted, Segments, Totals, ascii, flow, flow_text},
     tree::TreeOptions,
 };
@@ -42,6 +42,7 @@ pub struct Summary {
     duplicates: u64,
     /// The first of them: number, packet, how often it was delivered.
     named: Vec<(u64, Packet, usize)>,
+    findings: Option<Findings>,
 }
 
 impl Summary {
@@ -54,12 +55,22 @@ impl Summary {
             flows: Counted::new(FLOWS),
             duplicates: 0,
             named: Vec::new(),
+            findings: None,
         }
     }
 
-    fn take(&mut self) {
+    /// With what is found, as soon as it is.
+    #[must_use]
+    pub fn explained(self, findings: Option<Findings>) -> Self {
+        Self { findings, ..self }
+    }
+
+    fn take(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         while let Some(family) = self.journeys.take() {
             self.add(&family);
+            if let Some(findings) = &mut self.findings {
+                findings.family(&family, names, out);
+            }
         }
     }
 
@@ -153,19 +164,26 @@ impl Summary {
 impl Renderer for Summary {
     fn header(&mut self, _out: &mut Vec<u8>) {}
 
-    fn event(&mut self, event: &Event<'_>, _names: &dyn Names, _out: &mut Vec<u8>) {
+    fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         self.journeys.event(event);
-        self.take();
+        self.take(names, out);
     }
 
     fn lost(&mut self, gap: &Gap, _names: &dyn Names, _out: &mut Vec<u8>) {
         self.journeys.lost(gap);
     }
 
-    fn end(&mut self, _names: &dyn Names, out: &mut Vec<u8>) {
+    fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         self.journeys.finish();
-        self.take();
+        self.take(names, out);
+        if let Some(findings) = &self.findings {
+            findings.end(out);
+        }
         self.tell(out);
+    }
+
+    fn found(&self) -> u64 {
+        self.findings.as_ref().map_or(0, Findings::found)
     }
 }
 

@@ -28,7 +28,7 @@ mod block;
 pub(crate) mod tests;
 
 use super::{
-    Renderer,
+    Findings, Renderer,
     clock::{Clock, TimeFormat},
     digits,
 };
@@ -53,6 +53,7 @@ pub struct Tree {
     color: bool,
     clock: Clock,
     journeys: Journeys,
+    findings: Option<Findings>,
 }
 
 impl Tree {
@@ -63,12 +64,22 @@ impl Tree {
             color: options.color,
             clock: Clock::new(options.time),
             journeys: Journeys::new(limits),
+            findings: None,
         }
+    }
+
+    /// With what is found behind the block that shows it.
+    #[must_use]
+    pub fn explained(self, findings: Option<Findings>) -> Self {
+        Self { findings, ..self }
     }
 
     fn tell(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         while let Some(family) = self.journeys.take() {
             block::push(&family, &mut self.clock, names, self.color, out);
+            if let Some(findings) = &mut self.findings {
+                findings.family(&family, names, out);
+            }
         }
     }
 }
@@ -94,7 +105,14 @@ impl Renderer for Tree {
     fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         self.journeys.finish();
         self.tell(names, out);
+        if let Some(findings) = &self.findings {
+            findings.end(out);
+        }
         left_out(self.journeys.counts(), out);
+    }
+
+    fn found(&self) -> u64 {
+        self.findings.as_ref().map_or(0, Findings::found)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kernel::interfaces::{Reader, Snapshot};
+use crate::kernel::interfaces::{Reader, Snapshot, State};
 
 /// The machine, as last seen.
 pub struct Machine {
@@ -110,6 +110,11 @@ impl Machine {
     /// What an interface is.
     pub fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
         self.noted(self.seen.link(netns, ifindex))
+    }
+
+    /// How an interface is.
+    pub fn state(&self, netns: u32, ifindex: u32) -> Option<State> {
+        self.noted(self.seen.state(netns, ifindex))
     }
 
     fn noted<T>(&self, found: Option<T>) -> Option<T> {

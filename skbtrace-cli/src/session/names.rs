@@ -15,7 +15,8 @@ use crate::{
     decode::Names,
     event::{Process, Symbol},
     kernel::{
-        code::BridgeCode, drop_reasons::DropReasons, sockets::Owners, symbols::addresses::Addresses,
+        code::BridgeCode, drop_reasons::DropReasons, interfaces::State, sockets::Owners,
+        symbols::addresses::Addresses,
     },
     render::local_utc_offset,
 };
@@ -111,6 +112,10 @@ impl Names for SessionNames {
 
     fn link(&self, netns: u32, ifindex: u32) -> Option<&[u8]> {
         self.machine.as_ref()?.link(netns, ifindex)
+    }
+
+    fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
+        self.machine.as_ref()?.state(netns, ifindex)
     }
 
     fn sock_layout(&self) -> &Layout {

@@ -13,6 +13,7 @@ use libtest_mimic::Trial;
 
 use super::skip;
 use super::turns::{Turn, Turns};
+use crate::counters;
 use crate::kernel_trace::{KernelDrop, KernelTrace};
 use crate::netns::Netns;
 use crate::story::hop;
@@ -314,13 +315,13 @@ fn lose(
     let [own, peer] = family.inner;
     let sender = traffic::udp_socket(&link.left, at(own, CLIENT_PORT)?)?;
     let _receiver = traffic::udp_socket(&link.right, at(peer, PORT)?)?;
-    let before = count(&link.right, counter)?;
+    let before = counters::xfrm(&link.right, counter)?;
     let tracer = turn.listen()?;
     let kernel = KernelTrace::start()?;
     traffic::send(&sender, at(peer, PORT)?, b"unwanted")?;
     let drops = kernel.wait_for(1, is_meant)?;
     let outcome = tracer.stop()?;
-    let after = count(&link.right, counter)?;
+    let after = counters::xfrm(&link.right, counter)?;
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(after == before + 1, "{counter}: {before}, then {after}");
@@ -361,15 +362,4 @@ fn dropped_as(
     let identity = row.identity.context("without identity")?;
     ensure!(identity.id == id, "not packet #{id}: {row}");
     Ok(())
-}
-
-/// A counter of `/proc/net/xfrm_stat`.
-fn count(host: &Netns, name: &str) -> Result<u64> {
-    let text = host.run("cat", &["/proc/net/xfrm_stat"])?;
-    let value = text.lines().find_map(|line| {
-        let (counter, value) = line.split_once(char::is_whitespace)?;
-        (counter == name).then(|| value.trim())
-    });
-    let value = value.with_context(|| format!("no counter {name}"))?;
-    value.parse().context("a counter")
 }

@@ -13,6 +13,7 @@ mod conntrack;
 mod deciders;
 pub mod drops;
 mod edges;
+mod explained;
 mod filters;
 mod following;
 mod formats;
@@ -153,6 +154,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         neighbours::trials(),
         sockets::trials(),
         journeys::trials(),
+        explained::trials(filter),
         backends::trials(),
         edges::trials(),
         pcapng::trials(),

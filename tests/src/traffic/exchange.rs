@@ -33,7 +33,17 @@ impl Exchange {
 
     /// The same with these bytes.
     pub fn ask_with(&self, to: SocketAddr, payload: &[u8]) -> Result<SocketAddr> {
-        send(&self.client, to, payload)?;
+        self.say(to, payload)?;
+        self.hear(payload)
+    }
+
+    /// Sends a datagram to `to`, whether or not it arrives.
+    pub fn say(&self, to: SocketAddr, payload: &[u8]) -> Result<()> {
+        send(&self.client, to, payload)
+    }
+
+    /// Waits for this datagram at the server; yields where it came from.
+    pub fn hear(&self, payload: &[u8]) -> Result<SocketAddr> {
         receive_from(&self.server, payload)
     }
 

@@ -1,7 +1,7 @@
 //! Route netlink: the questions that are asked in one network namespace, and reading the answers.
 //!
 //! The socket and the walk over messages and attributes are the crates'. Of an interface's some
-//! sixty attributes eight matter here; the others are stepped over, so that one that is new or
+//! sixty attributes a dozen matter here; the others are stepped over, so that one that is new or
 //! odd on some kernel does not cost the interface.
 //!
 //! **Invariant:** no bytes make reading fail or panic: what cannot be read is left out.
@@ -16,7 +16,7 @@ use std::{
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlaBuffer, NlasIterator};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use super::Interface;
+use super::{Interface, State};
 
 /// Attributes of interfaces and namespaces (include/uapi/linux/if_link.h, net_namespace.h), and
 /// what else the messages need.
@@ -25,6 +25,13 @@ mod number {
     pub const IFLA_VXLAN_ID: u16 = 1;
     pub const IFLA_GENEVE_ID: u16 = 1;
     pub const IFLA_TUN_TYPE: u16 = 3;
+    /// Below `IFLA_AF_SPEC`: settings of IPv4, numbers of 32 bits by `IPV4_DEVCONF_*` from 1
+    /// (include/uapi/linux/ip.h).
+    pub const IFLA_INET_CONF: u16 = 1;
+    pub const IPV4_FORWARDING: usize = 0;
+    /// The same of IPv6, by `DEVCONF_*` from 0 (include/uapi/linux/ipv6.h).
+    pub const IFLA_INET6_CONF: u16 = 2;
+    pub const IPV6_FORWARDING: usize = 0;
     pub const NETNSA_NSID: u16 = 1;
     pub const NETNSA_FD: u16 = 3;
     /// `struct ifinfomsg`, bytes.
@@ -33,6 +40,9 @@ mod number {
     pub const RTGENMSG: usize = 4;
     pub const HEADER: usize = 16;
 }
+
+/// The flag of an interface whose other end is there (include/uapi/linux/if.h).
+const IFF_LOWER_UP: libc::c_int = 1 << 16;
 
 /// `IFLA_TUN_TYPE` of a tap (include/uapi/linux/if_tun.h).
 pub const IFF_TAP: u32 = 2;
@@ -145,7 +155,14 @@ fn attributes(bytes: &[u8], mut take: impl FnMut(u16, &[u8])) {
 /// The interface that a message is about; `None` when it has no index or no name.
 pub fn interface(payload: &[u8]) -> Option<Interface> {
     let (header, rest) = payload.split_at_checked(number::IFINFOMSG)?;
+    let flags = number(header.get(8..12)?)?;
+    let is = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
     let mut found = Interface {
+        state: State {
+            up: is(libc::IFF_UP),
+            carrier: is(IFF_LOWER_UP),
+            ..State::default()
+        },
         // struct ifinfomsg: family, padding, type, index, flags, change.
         hardware: u16::from_ne_bytes(header.get(2..4)?.try_into().ok()?),
         index: number(header.get(4..8)?)?,
@@ -157,6 +174,12 @@ pub fn interface(payload: &[u8]) -> Option<Interface> {
         libc::IFLA_LINK_NETNSID => found.lower_nsid = number(value).map(u32::cast_signed),
         libc::IFLA_MASTER => found.master = number(value).filter(|index| *index != 0),
         libc::IFLA_LINKINFO => link_info(value, &mut found),
+        libc::IFLA_MTU => found.state.mtu = number(value),
+        libc::IFLA_ADDRESS => found.state.address = value.try_into().ok(),
+        libc::IFLA_PROMISCUITY => {
+            found.state.promiscuous = number(value).map(|times| times > 0);
+        }
+        libc::IFLA_AF_SPEC => found.state.forwards = forwards(value),
         _ => {}
     });
     (found.index != 0 && !found.name.is_empty()).then_some(found)
@@ -184,6 +207,29 @@ fn link_info(bytes: &[u8], found: &mut Interface) {
             });
         }
     });
+}
+
+/// Whether packets are forwarded that come in: IPv4 and IPv6.
+fn forwards(bytes: &[u8]) -> [Option<bool>; 2] {
+    let mut found = [None; 2];
+    let setting = |bytes: &[u8], at: usize| {
+        let value = bytes.get(at * 4..at * 4 + 4)?;
+        number(value).map(|value| value != 0)
+    };
+    attributes(bytes, |family, value| match i32::from(family) {
+        libc::AF_INET => attributes(value, |kind, value| {
+            if kind == number::IFLA_INET_CONF {
+                found[0] = setting(value, number::IPV4_FORWARDING);
+            }
+        }),
+        libc::AF_INET6 => attributes(value, |kind, value| {
+            if kind == number::IFLA_INET6_CONF {
+                found[1] = setting(value, number::IPV6_FORWARDING);
+            }
+        }),
+        _ => {}
+    });
+    found
 }
 
 /// The number that a message gives; `None` for NETNSA_NSID_NOT_ASSIGNED, -1.

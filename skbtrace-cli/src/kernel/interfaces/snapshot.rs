@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, io};
 
-use super::{Listing, netlink::Route, text};
+use super::{Listing, State, netlink::Route, text};
 use crate::kernel::netns::{self, Netns};
 
 /// Names of network namespaces, and texts for interfaces.
@@ -16,6 +16,8 @@ pub struct Snapshot {
     netns: HashMap<u32, String>,
     /// By inode number and index.
     links: HashMap<(u32, u32), Vec<u8>>,
+    /// Likewise.
+    states: HashMap<(u32, u32), State>,
 }
 
 impl Snapshot {
@@ -31,7 +33,17 @@ impl Snapshot {
         self.links.get(&(netns, ifindex)).map(Vec::as_slice)
     }
 
+    /// How an interface is.
+    #[must_use]
+    pub fn state(&self, netns: u32, ifindex: u32) -> Option<State> {
+        self.states.get(&(netns, ifindex)).copied()
+    }
+
     fn of(all: &HashMap<u32, Listing>) -> Self {
+        let states = all.iter().flat_map(|(inode, netns)| {
+            let interfaces = netns.interfaces.values();
+            interfaces.map(|interface| ((*inode, interface.index), interface.state))
+        });
         let links = all.iter().flat_map(|(inode, netns)| {
             let interfaces = netns.interfaces.values();
             interfaces.map(|interface| ((*inode, interface.index), text(interface, netns, all)))
@@ -39,6 +51,7 @@ impl Snapshot {
         let named = |(inode, netns): (&u32, &Listing)| Some((*inode, netns.name.clone()?));
         Self {
             links: links.collect(),
+            states: states.collect(),
             netns: all.iter().filter_map(named).collect(),
         }
     }

@@ -12,6 +12,7 @@
 
 mod action;
 mod clock;
+mod finding;
 mod interface;
 mod netfilter;
 mod packet;

@@ -45,7 +45,7 @@ fn json() {
 fn measure(format: Format) {
     let events = mix();
     let machine = Machine::new();
-    let mut renderer = format.renderer();
+    let mut renderer = format.renderer(None);
     let mut lineage = format.tells_packets().then(Lineage::new);
     let mut out = Vec::with_capacity(1 << 16);
     for _ in 0..ROUNDS {

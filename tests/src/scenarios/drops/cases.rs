@@ -37,6 +37,8 @@ pub struct Case {
     pub reasons: &'static [&'static str],
     /// Where the kernel drops it.
     pub functions: &'static [&'static str],
+    /// The rules that may explain it: one, unless kernels without reasons leave more open.
+    pub findings: &'static [&'static str],
 }
 
 const CABLE: &str = "10.71.0.1";
@@ -53,6 +55,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:7",
         reasons: &["NO_SOCKET"],
         functions: &["__udp4_lib_rcv", "udp_rcv"],
+        findings: &["no-socket"],
     },
     Case {
         name: "udp6_no_socket",
@@ -61,6 +64,7 @@ pub const CASES: &[Case] = &[
         packet: "U:[fd00:71::1]:{port}->[fd00:71::2]:7",
         reasons: &["NO_SOCKET"],
         functions: &["__udp6_lib_rcv", "udpv6_rcv"],
+        findings: &["no-socket"],
     },
     Case {
         name: "tcp_closed_port",
@@ -69,6 +73,7 @@ pub const CASES: &[Case] = &[
         packet: "->10.71.0.2:8",
         reasons: &["NO_SOCKET"],
         functions: &["tcp_v4_rcv"],
+        findings: &["no-socket"],
     },
     Case {
         name: "full_socket",
@@ -77,6 +82,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["SOCKET_RCVBUFF"],
         functions: &["udp_queue_rcv_one_skb"],
+        findings: &["socket-full"],
     },
     Case {
         name: "bad_udp_checksum",
@@ -85,6 +91,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["UDP_CSUM"],
         functions: &["udp_queue_rcv_one_skb", "__udp4_lib_rcv", "udp_rcv"],
+        findings: &["bad-checksum"],
     },
     Case {
         name: "bad_ip_checksum",
@@ -93,6 +100,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["IP_CSUM"],
         functions: &["ip_rcv_core"],
+        findings: &["bad-checksum"],
     },
     Case {
         name: "other_host",
@@ -101,6 +109,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["OTHERHOST"],
         functions: &["ip_rcv_core"],
+        findings: &["other-host"],
     },
     Case {
         name: "reverse_path",
@@ -109,6 +118,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.2.77:{port}->",
         reasons: &["IP_RPFILTER"],
         functions: &["ip_rcv_finish_core"],
+        findings: &["reverse-path"],
     },
     Case {
         name: "ttl_expired",
@@ -117,6 +127,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.1.2:{port}->10.72.2.2:9999",
         reasons: &["IP_INHDR"],
         functions: &["ip_forward"],
+        findings: &["ttl-expired"],
     },
     Case {
         name: "too_big",
@@ -125,6 +136,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.1.2:{port}->10.72.2.2:9999",
         reasons: &["PKT_TOO_BIG"],
         functions: &["ip_forward"],
+        findings: &["too-big"],
     },
     Case {
         name: "no_route",
@@ -133,6 +145,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.1.2:{port}->203.0.113.7:9999",
         reasons: &["IP_INNOROUTES"],
         functions: &["ip_error"],
+        findings: &["no-route"],
     },
     Case {
         name: "unreachable_route",
@@ -141,6 +154,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.1.2:{port}->198.51.100.7:9999",
         reasons: &["NOT_SPECIFIED"],
         functions: &["ip_error"],
+        findings: &["no-route"],
     },
     Case {
         name: "blackhole_route",
@@ -149,6 +163,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.72.1.2:{port}->192.0.2.7:9999",
         reasons: &["NOT_SPECIFIED", "IP_INNOROUTES"],
         functions: &["ip_error", "dst_discard", "ip_rcv_finish_core"],
+        findings: &["no-route"],
     },
     Case {
         // Freed in arp_error_report, by a jump, so the place is its caller's.
@@ -158,6 +173,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.99:9999",
         reasons: &["NEIGH_FAILED"],
         functions: &["neigh_invalidate"],
+        findings: &["neighbour-failed"],
     },
     Case {
         name: "neighbour_queue_full",
@@ -166,6 +182,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.98:9999",
         reasons: &["NEIGH_QUEUEFULL"],
         functions: &["__neigh_event_send"],
+        findings: &["neighbour-failed"],
     },
     Case {
         name: "iptables_rule_legacy",
@@ -174,6 +191,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow"],
+        findings: &["netfilter-drop"],
     },
     Case {
         name: "iptables_rule_nft",
@@ -182,6 +200,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow", "nft_do_chain"],
+        findings: &["netfilter-drop"],
     },
     Case {
         name: "nft_rule",
@@ -190,6 +209,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow", "nft_do_chain"],
+        findings: &["netfilter-drop"],
     },
     Case {
         name: "conntrack_invalid",
@@ -198,6 +218,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["NETFILTER_DROP"],
         functions: &["nf_hook_slow"],
+        findings: &["conntrack-invalid"],
     },
     Case {
         name: "netem_loss",
@@ -211,6 +232,7 @@ pub const CASES: &[Case] = &[
             "kfree_skb_list_reason",
             "__tcf_kfree_skb_list",
         ],
+        findings: &["queue-drop"],
     },
     Case {
         name: "tbf_limit",
@@ -224,6 +246,7 @@ pub const CASES: &[Case] = &[
             "kfree_skb_list_reason",
             "__tcf_kfree_skb_list",
         ],
+        findings: &["queue-drop"],
     },
     Case {
         name: "tc_ingress",
@@ -232,6 +255,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["TC_INGRESS"],
         functions: &["__netif_receive_skb_core"],
+        findings: &["tc-drop"],
     },
     Case {
         name: "tc_egress",
@@ -240,6 +264,7 @@ pub const CASES: &[Case] = &[
         packet: "U:10.71.0.1:{port}->10.71.0.2:9999",
         reasons: &["TC_EGRESS"],
         functions: &["__dev_queue_xmit"],
+        findings: &["tc-drop"],
     },
     Case {
         name: "xdp",
@@ -249,6 +274,7 @@ pub const CASES: &[Case] = &[
         // XDP_DROP itself is freed without a reason; `XDP` is for what goes wrong after it.
         reasons: &["NOT_SPECIFIED"],
         functions: &["do_xdp_generic", "netif_receive_generic_xdp"],
+        findings: &["xdp-drop"],
     },
     Case {
         name: "bridge_vlan_filtered",
@@ -257,6 +283,7 @@ pub const CASES: &[Case] = &[
         packet: "U:172.18.0.15:{port}->172.18.0.12:9999",
         reasons: &["NOT_SPECIFIED"],
         functions: &["br_handle_frame_finish", "br_allowed_ingress"],
+        findings: &["bridge-vlan"],
     },
     Case {
         name: "bridge_port_blocked",
@@ -265,5 +292,6 @@ pub const CASES: &[Case] = &[
         packet: "U:172.18.0.15:{port}->172.18.0.12:9999",
         reasons: &["NOT_SPECIFIED", "BRIDGE_INGRESS_STP_STATE"],
         functions: &["br_handle_frame"],
+        findings: &["bridge-port-state"],
     },
 ];

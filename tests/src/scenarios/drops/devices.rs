@@ -67,7 +67,11 @@ pub fn netem_loss(ground: &Ground, port: u16) -> Result<Shot> {
 /// The bucket holds one datagram, the queue one more.
 pub fn tbf_limit(ground: &Ground, port: u16) -> Result<Shot> {
     let kind = "tbf rate 8kbit burst 1600 limit 1600";
-    over_the_cable(ground, port, 5, |link| Queue::add(link, kind))
+    over_the_cable(ground, port, 5, |link| {
+        // Those that pass arrive.
+        let receiver = traffic::udp_socket(&link.right, at(RIGHT, PORT)?)?;
+        Ok((Queue::add(link, kind)?, receiver))
+    })
 }
 
 /// A filter that drops what comes from this port, at one end of the cable.

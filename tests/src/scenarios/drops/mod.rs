@@ -17,15 +17,14 @@ mod together;
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 
-pub use self::cases::Shot;
-use self::cases::{CASES, Case};
-use self::ground::Ground;
+pub use self::cases::{CASES, Case, Shot};
+pub use self::ground::Ground;
 use self::together::Together;
 use super::trial;
 use crate::kernel_trace::{KernelDrop, KernelTrace};
 
 /// Source port of the first case's packet; the next one has the next.
-const FIRST_PORT: u16 = 41000;
+pub const FIRST_PORT: u16 = 41000;
 
 /// Sets the scene of the case of this name.
 pub fn prepare(name: &str) -> Result<Shot> {
@@ -66,7 +65,7 @@ pub fn groundwork() -> Vec<Trial> {
 
 impl Case {
     /// Whether the kernel's event is the loss that is meant.
-    fn is(&self, drop: &KernelDrop) -> bool {
+    pub fn is(&self, drop: &KernelDrop) -> bool {
         self.functions.contains(&drop.function.as_str())
             && drop
                 .reason

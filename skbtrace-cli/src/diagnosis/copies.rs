@@ -1,0 +1,324 @@
+//! Copies: packets that arrive more than once, and who made the second.
+
+use std::net::IpAddr;
+
+use super::{
+    Case, Cause,
+    memory::Flow,
+    words::{device, mac, netns, place, source, target},
+};
+use crate::{
+    event::{CodePlace, Packet, Symbol},
+    journey::{
+        Fate, Hop, Journey, What,
+        role::{self, Role},
+    },
+};
+use skbtrace_common::hooks::Stage;
+
+/// Functions at which a packet has arrived: it is for this host, and a transport protocol has it.
+const ARRIVES: [&str; 6] = [
+    "udp_rcv",
+    "udpv6_rcv",
+    "tcp_v4_rcv",
+    "tcp_v6_rcv",
+    "icmp_rcv",
+    "icmpv6_rcv",
+];
+
+/// An arrival: which packet, and at which of its hops.
+#[derive(Clone, Copy)]
+struct Arrival {
+    journey: usize,
+    hop: usize,
+}
+
+/// The same packet arrived twice, and something on the way made the second.
+pub fn duplicate(case: &Case<'_>) -> Option<Cause> {
+    let (first, second) = twice(case)?;
+    let fork = Fork::of(case, first, second)?;
+    if fork.by_sender() {
+        return None;
+    }
+    let cause = fork
+        .promiscuous_bridge()
+        .or_else(|| fork.mirrored())
+        .or_else(|| fork.flooded())
+        .unwrap_or_else(|| fork.unknown());
+    let arrivals = [first, second];
+    let cause = cause.shown_by(fork.parent, [fork.hop]);
+    Some(arrivals.into_iter().fold(cause, |cause, arrival| {
+        cause.shown_by(arrival.journey, [arrival.hop])
+    }))
+}
+
+/// The sender sent it again: what differs is made above the network.
+pub fn retransmitted(case: &Case<'_>) -> Option<Cause> {
+    let (parent, hop) = case
+        .family
+        .journeys
+        .iter()
+        .enumerate()
+        .find_map(|(at, journey)| {
+            let mut hops = journey.hops.iter();
+            let hop = hops.position(|hop| is_at(hop, &["tcp_retransmit_skb"]))?;
+            Some((at, hop))
+        })?;
+    let journey = case.family.journeys.get(parent)?;
+    let told = journey.hops.get(hop)?;
+    let flow = Flow::of(&told.packet).or_else(|| Flow::of(&journey.packet()))?;
+    let sentence = format!(
+        "a segment from {} to {} is sent again by its sender in {}: nobody acknowledged the first",
+        source(&told.packet),
+        super::memory::shown(flow.to),
+        netns(told.netns, case.names),
+    );
+    let check = "where the first one, or its acknowledgement, was lost or late: the tree of this \
+                 packet, and of those the other way";
+    let cause = Cause::certain("retransmission", sentence, check);
+    Some(cause.shown_by(parent, [hop]))
+}
+
+fn is_at(hop: &Hop, names: &[&str]) -> bool {
+    hop.hook().is_some_and(|hook| names.contains(&hook.name))
+}
+
+/// The first two arrivals in one netns.
+fn twice(case: &Case<'_>) -> Option<(Arrival, Arrival)> {
+    let mut seen: Vec<(Option<u32>, Arrival)> = Vec::new();
+    for (at, journey) in case.family.journeys.iter().enumerate() {
+        if is_for_many(&journey.packet()) {
+            return None;
+        }
+        let arrived = journey.hops.iter().position(|hop| is_at(hop, &ARRIVES));
+        // What was taken for the kernel's own is no copy of it.
+        if matches!(journey.fate, Fate::Cut { .. } | Fate::Joined) {
+            continue;
+        }
+        if let Some(hop) = arrived {
+            let arrival = Arrival { journey: at, hop };
+            let netns = journey.hops.get(hop).and_then(|hop| hop.netns);
+            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == netns) {
+                return Some((*first, arrival));
+            }
+            seen.push((netns, arrival));
+        }
+    }
+    None
+}
+
+/// Several are to have it.
+fn is_for_many(packet: &Packet) -> bool {
+    let Packet::Ip(ip) = packet else { return true };
+    match ip.dst {
+        Some(IpAddr::V4(to)) => to.is_multicast() || to.is_broadcast(),
+        Some(IpAddr::V6(to)) => to.is_multicast(),
+        None => true,
+    }
+}
+
+/// Where two packets that arrived were one the last time.
+struct Fork<'a> {
+    case: &'a Case<'a>,
+    /// Whose hop made the copy.
+    parent: usize,
+    journey: &'a Journey,
+    hop: usize,
+    copied: &'a Hop,
+}
+
+impl<'a> Fork<'a> {
+    fn of(case: &'a Case<'a>, first: Arrival, second: Arrival) -> Option<Self> {
+        let journeys = &case.family.journeys;
+        let ancestors = |mut at: usize| {
+            let mut way = vec![(at, usize::MAX)];
+            while let Some(branch) = journeys.get(at).and_then(|journey| journey.branch)
+                && way.len() <= journeys.len()
+            {
+                way.push((branch.from, branch.hop.unwrap_or(usize::MAX)));
+                at = branch.from;
+            }
+            way
+        };
+        let (one, other) = (ancestors(first.journey), ancestors(second.journey));
+        let (parent, hops) = one.iter().find_map(|(at, hop)| {
+            let (_, also) = other.iter().find(|(other, _)| other == at)?;
+            Some((*at, [*hop, *also]))
+        })?;
+        // Of the two copies the one that was made later, if the packet itself is not one of them.
+        let hop = hops.into_iter().filter(|hop| *hop != usize::MAX).max()?;
+        let journey = journeys.get(parent)?;
+        Some(Self {
+            case,
+            parent,
+            journey,
+            hop,
+            copied: journey.hops.get(hop)?,
+        })
+    }
+
+    /// TCP keeps what it sends, and sends copies: a further one is sent again, and not doubled. So
+    /// are pieces of one packet.
+    fn by_sender(&self) -> bool {
+        let before = self.journey.hops.get(..=self.hop).unwrap_or_default();
+        let in_socket = before.iter().all(|hop| {
+            matches!(
+                hop.stage(),
+                Stage::Socket | Stage::Bridge | Stage::Copy | Stage::Unknown
+            )
+        });
+        let is_cut = role::of_row(self.copied.row) == Role::Cut;
+        let has_bridge = before
+            .iter()
+            .any(|hop| is_at(hop, &["br_handle_frame", "br_dev_xmit"]));
+        is_cut || in_socket && !has_bridge
+    }
+
+    fn after(&self) -> &'a [Hop] {
+        self.journey.hops.get(self.hop + 1..).unwrap_or_default()
+    }
+
+    fn before(&self) -> &'a [Hop] {
+        self.journey.hops.get(..self.hop).unwrap_or_default()
+    }
+
+    /// A frame that the bridge forwards to a port is passed up, too: for a frame to one host it does
+    /// that only when it is promiscuous (net/bridge/br_input.c, br_handle_frame_finish). What is
+    /// passed up is routed, since its `pkt_type` says that it is for this host, and comes back to
+    /// the bridge.
+    fn promiscuous_bridge(&self) -> Option<Cause> {
+        let here = self.copied.netns;
+        let mut after = self.after().iter().filter(|hop| hop.netns == here);
+        after.find(|hop| is_at(hop, &["br_pass_frame_up"]))?;
+        let up =
+            after.find(|hop| is_at(hop, &["ip_rcv", "ip_rcv_core", "ipv6_rcv", "ip6_rcv_core"]))?;
+        after.find(|hop| is_at(hop, &["ip_forward", "ip6_forward"]))?;
+        let bridge = device(up.device);
+        let came_by = self
+            .before()
+            .iter()
+            .rev()
+            .find(|hop| is_at(hop, &["br_handle_frame"]))?;
+        let address = came_by.dest_mac.map(mac);
+        let sentence = format!(
+            "{} arrives twice: {bridge} in {} is promiscuous, and both forwards the frame that came \
+             by {} to its port and passes it up, where it is routed a second time, because its \
+             pkt_type is still HOST ({})",
+            target(&arrived(self.case)),
+            netns(here, self.case.names),
+            device(came_by.device),
+            match &address {
+                Some(address) => format!("it was sent to the bridge's own address {address}"),
+                None => "it was sent to the bridge's own address".to_owned(),
+            },
+        );
+        let address = address.unwrap_or_else(|| "ADDRESS-OF-THE-BRIDGE".to_owned());
+        let from = source(&arrived(self.case));
+        let check = format!(
+            "in that netns: `ip link set {bridge} promisc off`; where it must be promiscuous, drop what \
+             it routes back to itself: `ebtables -t filter -A OUTPUT -p IPv4 -s {address} --ip-src \
+             {from} -j DROP`, with the pods' whole network in place of {from}"
+        );
+        let cause = Cause::certain("duplicate-promiscuous-bridge", sentence, check);
+        let shows = [
+            "br_handle_frame_finish",
+            "br_pass_frame_up",
+            "ip_forward",
+            "ip6_forward",
+        ];
+        let hops = self.journey.hops.iter().enumerate();
+        let hops = hops.filter(|(_, hop)| hop.netns == here && is_at(hop, &shows));
+        Some(cause.shown_by(self.parent, hops.map(|(at, _)| at)))
+    }
+
+    /// tc's mirred made it.
+    fn mirrored(&self) -> Option<Cause> {
+        let last = self.before().last()?;
+        let asked = self.caller().is_some_and(|caller| {
+            caller.function.starts_with("tcf_mirred") || caller.module == Some("act_mirred")
+        });
+        if !asked && !is_at(last, &["tcf_mirred_act"]) {
+            return None;
+        }
+        let dev = device(self.copied.device);
+        let sentence = format!(
+            "{} arrives twice: a tc rule at {} mirrors it (mirred), and the copy finds its way, too",
+            target(&arrived(self.case)),
+            place(self.copied, self.case.names),
+        );
+        let check = format!(
+            "in that netns: tc -s filter show dev {dev} ingress, egress: where to does it mirror, and \
+             must what arrives there be forwarded?"
+        );
+        Some(Cause::certain("duplicate-mirrored", sentence, check))
+    }
+
+    /// A bridge did not know the port, and sent it out of all.
+    fn flooded(&self) -> Option<Cause> {
+        let here = self.copied.netns;
+        let mut before = self.before().iter().rev().filter(|hop| hop.netns == here);
+        let last = before.find(|hop| {
+            is_at(
+                hop,
+                &[
+                    "br_flood",
+                    "br_forward",
+                    "br_handle_frame_finish",
+                    "br_dev_xmit",
+                ],
+            )
+        })?;
+        if !is_at(last, &["br_flood"]) {
+            return None;
+        }
+        let sentence = format!(
+            "{} arrives twice: the bridge in {} does not know the port of its hardware address, \
+             floods it, and more than one of the ports leads there",
+            target(&arrived(self.case)),
+            netns(here, self.case.names),
+        );
+        let check = "in that netns: bridge fdb: is the address learnt, and stays it at one port; \
+                     bridge -d link: hairpin, flood, learning; two ways to one host need a spanning tree";
+        Some(Cause::certain("duplicate-flooded", sentence, check))
+    }
+
+    fn unknown(&self) -> Cause {
+        let by = match (&self.copied.what, self.caller()) {
+            (_, Some(caller)) => crate::render::escaped_text(caller.function.as_bytes()),
+            (What::Copied { function, .. }, None) => {
+                crate::render::escaped_text(function.as_bytes())
+            }
+            _ => crate::render::escaped_text(self.copied.function().as_bytes()),
+        };
+        let sentence = format!(
+            "{} arrives twice: {by} copies it at {}",
+            target(&arrived(self.case)),
+            place(self.copied, self.case.names),
+        );
+        let check = "--format tree shows both ways from there on";
+        Cause::certain("duplicate", sentence, check)
+    }
+
+    /// Who asked for the copy.
+    fn caller(&self) -> Option<Symbol<'a>> {
+        let What::Copied { caller, .. } = self.copied.what else {
+            return None;
+        };
+        let place = CodePlace {
+            address: Some(caller),
+            symbol: self.case.names.symbol(caller),
+        };
+        place.symbol
+    }
+}
+
+/// The packet as it arrived first.
+fn arrived(case: &Case<'_>) -> Packet {
+    let hops = case
+        .family
+        .journeys
+        .iter()
+        .flat_map(|journey| &journey.hops);
+    let mut arrivals = hops.filter(|hop| is_at(hop, &ARRIVES));
+    arrivals.next().map_or(Packet::Unknown, |hop| hop.packet)
+}

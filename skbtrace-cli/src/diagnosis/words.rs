@@ -1,0 +1,97 @@
+//! Words of which sentences are made; all ASCII, and names are escaped.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    decode::Names,
+    event::{Icmp, Packet, Transport},
+    journey::{Hop, HopDevice},
+    render::escaped_text,
+};
+
+/// `netns pod-a`, or the number of one without a name.
+pub fn netns(inode: Option<u32>, names: &dyn Names) -> String {
+    match inode {
+        Some(inode) => match names.netns(inode) {
+            Some(name) => format!("netns {}", escaped_text(name.as_bytes())),
+            None => format!("netns {inode}"),
+        },
+        None => "an unknown netns".to_owned(),
+    }
+}
+
+/// A device's name.
+pub fn device(device: Option<HopDevice>) -> String {
+    device.map_or_else(
+        || "an unknown device".to_owned(),
+        |device| escaped_text(device.name()),
+    )
+}
+
+/// `eth0 in netns pod-a`.
+pub fn place(hop: &Hop, names: &dyn Names) -> String {
+    let netns = netns(hop.netns, names);
+    match hop.device {
+        Some(_) => format!("{} in {netns}", device(hop.device)),
+        None => netns,
+    }
+}
+
+/// `UDP to 10.71.0.2:9999`: a packet without its source.
+pub fn towards(packet: &Packet) -> String {
+    let Packet::Ip(ip) = packet else {
+        return match packet {
+            Packet::Arp(_) => "ARP".to_owned(),
+            Packet::Ethertype(number) => format!("ethertype {number:#06x}"),
+            _ => "a packet that could not be read".to_owned(),
+        };
+    };
+    let to = |address: Option<IpAddr>| address.map_or_else(|| "?".to_owned(), |to| to.to_string());
+    match ip.transport {
+        Transport::Udp(ports) => format!("UDP to {}", end(ip.dst, ports.dst)),
+        Transport::Tcp(ports, _) => format!("TCP to {}", end(ip.dst, ports.dst)),
+        Transport::Icmp(message) => format!("{} to {}", icmp(message), to(ip.dst)),
+        Transport::Fragment { .. } => format!("fragments to {}", to(ip.dst)),
+        Transport::Other(Some(protocol)) => format!("IP protocol {protocol} to {}", to(ip.dst)),
+        Transport::Other(None) => format!("IP to {}", to(ip.dst)),
+    }
+}
+
+/// `UDP 10.71.0.2:9999`: whom a packet is for.
+pub fn target(packet: &Packet) -> String {
+    towards(packet).replacen(" to ", " ", 1)
+}
+
+/// The destination's address alone.
+pub fn destination(packet: &Packet) -> String {
+    match packet {
+        Packet::Ip(ip) => ip.dst.map_or_else(|| "?".to_owned(), |dst| dst.to_string()),
+        _ => "?".to_owned(),
+    }
+}
+
+/// The source's address alone.
+pub fn source(packet: &Packet) -> String {
+    match packet {
+        Packet::Ip(ip) => ip.src.map_or_else(|| "?".to_owned(), |src| src.to_string()),
+        _ => "?".to_owned(),
+    }
+}
+
+/// Address and port.
+pub fn end(address: Option<IpAddr>, port: u16) -> String {
+    match address {
+        Some(address) => SocketAddr::new(address, port).to_string(),
+        None => format!("?:{port}"),
+    }
+}
+
+/// A hardware address.
+pub fn mac(address: [u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn icmp(message: Icmp) -> String {
+    let name = if message.v6 { "ICMPv6" } else { "ICMP" };
+    format!("{name} type {}", message.kind)
+}

@@ -1,0 +1,85 @@
+//! The scenes.
+
+mod conntrack;
+mod copies;
+mod devices;
+mod healthy;
+mod routing;
+mod sockets;
+
+use super::stage::Scene;
+
+/// All of them.
+pub const SCENES: &[Scene] = &[
+    scene(
+        "duplicate_promiscuous_bridge",
+        &["duplicate-promiscuous-bridge"],
+        copies::promiscuous,
+    ),
+    scene(
+        "duplicate_mirrored",
+        &["duplicate-mirrored"],
+        copies::mirrored,
+    ),
+    scene("duplicate_flooded", &["duplicate-flooded"], copies::flooded),
+    scene("stale_conntrack", &["stale-conntrack"], conntrack::stale),
+    scene(
+        "stale_backend",
+        &["stale-conntrack"],
+        conntrack::stale_backend,
+    ),
+    scene(
+        "reply_not_translated",
+        &["reply-not-translated"],
+        conntrack::reply_not_translated,
+    ),
+    scene("conntrack_full", &["conntrack-full"], conntrack::full),
+    scene(
+        "netfilter_reject",
+        &["netfilter-reject"],
+        conntrack::rejected,
+    ),
+    scene(
+        "forwarding_off",
+        &["forwarding-off"],
+        routing::forwarding_off,
+    ),
+    scene("forwarding_loop", &["forwarding-loop"], routing::looped),
+    scene(
+        "reassembly_failed",
+        &["reassembly-failed"],
+        routing::reassembly,
+    ),
+    scene("ipsec_policy", &["ipsec-policy"], routing::policy),
+    scene("device_down", &["device-down"], devices::down),
+    scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
+    scene("slow", &["slow"], devices::slow),
+    scene("tcp_reset", &["tcp-reset"], sockets::reset),
+    scene(
+        "retransmission",
+        &["queue-drop", "retransmission"],
+        sockets::retransmitted,
+    ),
+    scene("healthy_service", &[], healthy::service),
+    scene("healthy_service_ipv6", &[], healthy::service_ipv6),
+    scene("healthy_bridge", &[], healthy::bridge),
+    scene(
+        "healthy_promiscuous_bridge",
+        &[],
+        healthy::promiscuous_bridge,
+    ),
+    scene("healthy_masquerade", &[], healthy::masquerade),
+    scene("healthy_tcp", &[], healthy::tcp),
+    scene("healthy_vxlan", &[], healthy::vxlan),
+    scene("healthy_fragments", &[], healthy::fragments),
+    scene("healthy_ping", &[], healthy::ping),
+    scene("healthy_neighbours", &[], healthy::neighbours),
+];
+
+const fn scene(
+    name: &'static str,
+    found: &'static [&'static str],
+    set: fn() -> anyhow::Result<super::stage::Stage>,
+) -> Scene {
+    Scene { name, found, set }
+}
