@@ -27,6 +27,7 @@ const WAYS: &[&[&str]] = &[
     &[
         "-P", "9999", "--mark", "0/1", "--iface", "eth0", "--color", "always",
     ],
+    &["--pcapng", "/dev/null"],
     &["-w"],
 ];
 

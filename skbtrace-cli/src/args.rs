@@ -8,6 +8,7 @@
 //! depends on the machine or on other options is for [`Settings`](crate::settings::Settings).
 
 mod explain;
+mod files;
 mod help;
 mod sets;
 mod value;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 use regex::Regex;
 
 pub use explain::ExplainArgs;
+pub use files::RecordingArgs;
 pub use help::{SECTIONS, version};
 pub use sets::Sets;
 
@@ -215,29 +217,6 @@ pub struct StackArgs {
     pub call_stack: bool,
 }
 
-/// What is kept of a run.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Recording")]
-pub struct RecordingArgs {
-    /// Record to FILE, for `skbtrace replay`, and print nothing
-    #[arg(short, long, value_name = "FILE")]
-    pub write: Option<PathBuf>,
-    /// Print as well
-    #[arg(long, requires = "write")]
-    pub print: bool,
-    /// Go on in FILE.1, FILE.2, … each time SIZE is reached
-    #[arg(long, value_name = "SIZE", value_parser = value::file_size, requires = "write")]
-    pub rotate: Option<u64>,
-    /// Of these, keep the last N
-    #[arg(
-        long,
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..),
-        requires = "rotate"
-    )]
-    pub keep: Option<u32>,
-}
-
 /// The options of a replay.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
@@ -329,12 +308,7 @@ impl From<TopArgs> for TraceArgs {
                 exit_code: false,
                 slow: Duration::ZERO,
             },
-            recording: RecordingArgs {
-                write: None,
-                print: false,
-                rotate: None,
-                keep: None,
-            },
+            recording: RecordingArgs::default(),
             engine: args.engine,
             // More would be written onto the screen.
             verbose: args.verbose.min(1),

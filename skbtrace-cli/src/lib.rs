@@ -2,12 +2,13 @@
 //!
 //! The straight line: [`args`] become [`settings`]; a [`session`] attaches to the kernel and hands
 //! on records; a [`record`] is bytes with a length; [`decode`] makes it an [`event`]; [`lineage`]
-//! numbers its packet, [`journey`] joins its packets' events, [`diagnosis`] explains them; [`render`] writes it, or [`top`]
-//! shows it. Only [`session`], [`attach`], [`transport`], [`stats`] and
+//! numbers its packet, [`journey`] joins its packets' events, [`diagnosis`] explains them; [`render`] writes it, [`top`]
+//! shows it or a [`capture`] keeps it. Only [`session`], [`attach`], [`transport`], [`stats`] and
 //! [`kernel::features`] know about bpf(2).
 
 pub mod args;
 pub mod attach;
+pub mod capture;
 pub mod commands;
 pub mod decode;
 pub mod diagnosis;

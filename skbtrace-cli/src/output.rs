@@ -20,6 +20,8 @@ use anyhow::{Context as _, Result};
 /// sees each as it comes.
 pub struct Output {
     to: To,
+    /// Whose value the file is.
+    option: &'static str,
     /// Set when the run is to end.
     stopping: Arc<AtomicBool>,
 }
@@ -38,9 +40,18 @@ const LOOK: libc::c_int = 100;
 const PATIENCE: u32 = 10;
 
 impl Output {
-    /// Standard output, or a file that is created. What it held is kept until [`Output::begin`],
-    /// so that a run that cannot start destroys nothing.
+    /// What `--output` names, likewise.
     pub fn open(path: Option<&Path>, stopping: Arc<AtomicBool>) -> Result<Self> {
+        Self::of_option("--output", path, stopping)
+    }
+
+    /// Standard output, or a file that is created, as an option names it. What the file held is kept
+    /// until [`Output::begin`], so that a run that cannot start destroys nothing.
+    pub fn of_option(
+        option: &'static str,
+        path: Option<&Path>,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<Self> {
         let to = match path {
             None => To::Stdout,
             Some(path) => {
@@ -51,21 +62,25 @@ impl Output {
                     .truncate(false)
                     .open(path)
                     .with_context(|| {
-                        format!("--output {name}: give a file in a directory that can be written")
+                        format!("{option} {name}: give a file in a directory that can be written")
                     })?;
                 To::File(file, name)
             }
         };
-        Ok(Self { to, stopping })
+        Ok(Self {
+            to,
+            option,
+            stopping,
+        })
     }
 
     /// Empties a file: the trace begins.
     pub fn begin(&self) -> Result<()> {
         match &self.to {
             // A pipe or a device has nothing to empty.
-            To::File(file, name) if file.metadata().is_ok_and(|data| data.is_file()) => {
-                file.set_len(0).with_context(|| format!("--output {name}"))
-            }
+            To::File(file, name) if file.metadata().is_ok_and(|data| data.is_file()) => file
+                .set_len(0)
+                .with_context(|| format!("{} {name}", self.option)),
             _ => Ok(()),
         }
     }
@@ -95,12 +110,27 @@ impl Output {
         }
     }
 
+    /// Writes all of what makes sense as a whole, behind the `length` bytes that a file has so far,
+    /// or takes back what was written of it. Gives up likewise.
+    pub fn append(&mut self, whole: &[u8], length: u64) -> io::Result<()> {
+        match &mut self.to {
+            To::File(file, _) => file.write_all(whole).inspect_err(|_| {
+                // A pipe cannot.
+                let _ = file.set_len(length);
+            }),
+            To::Stdout => self.write(whole),
+        }
+    }
+
     /// What to say when writing failed.
     pub fn failure(&self) -> String {
         match &self.to {
             To::Stdout => "cannot write to standard output".to_owned(),
             To::File(_, name) => {
-                format!("cannot write to {name}: make room, or choose another --output")
+                format!(
+                    "cannot write to {name}: make room, or choose another {}",
+                    self.option
+                )
             }
         }
     }

@@ -8,6 +8,7 @@ use std::io;
 use anyhow::{Context as _, Result};
 
 use crate::{
+    capture::Capture,
     decode::{Names, decode},
     gap::Gap,
     lineage::Lineage,
@@ -48,6 +49,8 @@ pub enum Flow {
 /// Writes events.
 pub struct Printer {
     renderer: Option<Chosen>,
+    /// Besides, or instead.
+    capture: Option<Capture>,
     /// What explains, where the renderer does not.
     beside: Option<Beside>,
     header: bool,
@@ -87,6 +90,7 @@ impl Printer {
         let beside = beside.and_then(|(format, explain)| format.beside(explain));
         Self {
             renderer: format.map(|format| format.renderer(explain)),
+            capture: None,
             header,
             lineage: (tells(Format::tells_packets) || beside.is_some()).then(Lineage::new),
             beside,
@@ -108,8 +112,20 @@ impl Printer {
         self
     }
 
+    /// Writes the packets to a capture as well.
+    #[must_use]
+    pub fn captured_by(mut self, capture: Option<Capture>) -> Self {
+        self.capture = capture;
+        self
+    }
+
     /// Empties a file that is written to, and writes what comes before the first event.
     pub fn begin(&mut self) -> Result<Flow> {
+        if let Some(capture) = &mut self.capture
+            && capture.begin()? == Flow::ReaderGone
+        {
+            return Ok(Flow::ReaderGone);
+        }
         let Some(renderer) = &mut self.renderer else {
             return Ok(Flow::On);
         };
@@ -144,6 +160,12 @@ impl Printer {
         if let Some(left) = &mut self.left {
             *left -= 1;
         }
+        if let Some(capture) = &mut self.capture {
+            let hidden = self.hidden.contains(record.event.hook);
+            if capture.event(record, names, hidden) == Flow::ReaderGone {
+                return Ok(Flow::ReaderGone);
+            }
+        }
         let Some(renderer) = &mut self.renderer else {
             return Ok(Flow::On);
         };
@@ -176,6 +198,10 @@ impl Printer {
             waits.place(&mut event);
         }
         beside.event(&event, names, &mut self.text);
+        // For its packet's number, which is then the same everywhere.
+        if let Some(capture) = &mut self.capture {
+            capture.event(record, names, true);
+        }
     }
 
     /// Nothing that happened until `until_ns` will come any more: prints what was waited for.
@@ -227,8 +253,21 @@ impl Printer {
         self.flush()
     }
 
-    /// Writes what has been printed.
+    /// Ends the capture, where there is one.
+    ///
+    /// # Errors
+    /// Some of it could not be written.
+    pub fn close(&mut self) -> Result<()> {
+        self.capture.take().map_or(Ok(()), Capture::close)
+    }
+
+    /// Writes what has been printed and captured.
     pub fn flush(&mut self) -> Result<Flow> {
+        if let Some(capture) = &mut self.capture
+            && capture.flush() == Flow::ReaderGone
+        {
+            return Ok(Flow::ReaderGone);
+        }
         if self.text.is_empty() {
             return Ok(Flow::On);
         }

@@ -9,9 +9,9 @@
 use skbtrace_common::{
     Plain,
     record::{
-        HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_NEIGHBOUR,
-        KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, NAME, RawConntrack, RawEvent, RawNat, RawNeighbour,
-        RawSocket, RawStack, RawTunnel, RawVerdict,
+        HAS_BYTES, HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT,
+        KIND_NEIGHBOUR, KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, NAME, RawBytes, RawConntrack,
+        RawEvent, RawNat, RawNeighbour, RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
@@ -24,6 +24,19 @@ pub struct Record {
     pub extra: Extra,
     /// The kernel stack, when it was asked for.
     pub stack: Option<Box<RawStack>>,
+    /// The packet's bytes, when they were asked for and could be read.
+    pub bytes: Option<Box<PacketBytes>>,
+}
+
+/// A packet's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketBytes {
+    /// How long the packet was, from the first of them on.
+    pub length: u32,
+    /// Length of the Ethernet header that they begin with; 0 for a network header.
+    pub link: u16,
+    /// The bytes.
+    pub data: Box<[u8]>,
 }
 
 /// What a record of some kind has besides the event; in boxes, as most events have nothing.
@@ -112,20 +125,55 @@ impl Record {
             ),
             kind => return Err(RecordError::UnknownKind(kind)),
         };
-        let stack = if event.flags & HAS_STACK == 0 {
-            None
+        let (stack, bytes) = if event.flags & (HAS_STACK | HAS_BYTES) == 0 {
+            (None, None)
         } else {
-            let behind = bytes.get(size..).unwrap_or_default();
-            let stack = RawStack::from_bytes(behind).ok_or(RecordError::TooShort {
-                len: bytes.len(),
-                needed: size + size_of::<RawStack>(),
-            })?;
-            Some(Box::new(stack))
+            behind_kind(event.flags, bytes, size)?
         };
         Ok(Self {
             event,
             extra,
             stack,
+            bytes,
+        })
+    }
+}
+
+/// What may stand behind the part of a record that its kind says.
+type Behind = (Option<Box<RawStack>>, Option<Box<PacketBytes>>);
+
+/// Takes it off what follows the first `size` bytes.
+#[inline(never)]
+fn behind_kind(flags: u16, bytes: &[u8], mut size: usize) -> Result<Behind, RecordError> {
+    let rest = |size: usize| bytes.get(size..).unwrap_or_default();
+    let mut stack = None;
+    if flags & HAS_STACK != 0 {
+        let raw = RawStack::from_bytes(rest(size));
+        size += size_of::<RawStack>();
+        stack = Some(Box::new(raw.ok_or(RecordError::TooShort {
+            len: bytes.len(),
+            needed: size,
+        })?));
+    }
+    // Without the bytes the event is still one.
+    let packet = if flags & HAS_BYTES == 0 {
+        None
+    } else {
+        PacketBytes::parse(rest(size)).map(Box::new)
+    };
+    Ok((stack, packet))
+}
+
+impl PacketBytes {
+    /// `None` when nothing was captured, or less than is said.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let raw = RawBytes::from_bytes(bytes).filter(|raw| raw.captured != 0)?;
+        let start = size_of::<RawBytes>();
+        let data = bytes.get(start..start + usize::from(raw.captured))?;
+        Some(Self {
+            length: raw.length,
+            link: raw.link,
+            data: data.into(),
         })
     }
 }
@@ -145,6 +193,15 @@ impl Record {
         }
         if let Some(stack) = &self.stack {
             out.extend_from_slice(stack.as_bytes());
+        }
+        if let Some(bytes) = &self.bytes {
+            let raw = RawBytes {
+                length: bytes.length,
+                captured: u16::try_from(bytes.data.len()).unwrap_or(0),
+                link: bytes.link,
+            };
+            out.extend_from_slice(raw.as_bytes());
+            out.extend_from_slice(&bytes.data);
         }
     }
 }
@@ -210,7 +267,7 @@ mod tests {
             testing::parse(testing::blank().as_bytes()),
             testing::verdict(2, 3, 1, b"nat", b"", 1),
         ];
-        let mut bytes = vec![7; 1024];
+        let mut bytes = vec![7; 4096];
         let at = std::mem::offset_of!(RawEvent, kind);
         for kind in KIND_HOP..=KIND_NEIGHBOUR {
             bytes[at] = kind;
@@ -222,6 +279,27 @@ mod tests {
             let again = testing::parse(&bytes);
             assert_eq!(format!("{record:?}"), format!("{again:?}"));
         }
+    }
+
+    #[test]
+    fn bytes_stand_behind_the_stack() {
+        let stack = testing::with_stack(testing::blank(), &[1, 2]);
+        let mut bytes = stack.event.as_bytes().to_vec();
+        stack.push_behind(&mut bytes);
+        let packet = testing::with_bytes(testing::blank(), 14, 1514, &[5; 60]);
+        packet.push_behind(&mut bytes);
+        let at = std::mem::offset_of!(RawEvent, flags);
+        bytes[at..at + 2].copy_from_slice(&(HAS_STACK | HAS_BYTES).to_ne_bytes());
+        let record = testing::parse(&bytes);
+        assert_eq!(record.stack.map(|stack| stack.size), Some(16));
+        assert_eq!(record.bytes, packet.bytes);
+        assert_eq!(
+            record.bytes.map(|bytes| (bytes.length, bytes.link)),
+            Some((1514, 14))
+        );
+        // Cut off, it is still an event.
+        let cut = testing::parse(&bytes[..bytes.len() - 1]);
+        assert!(cut.stack.is_some() && cut.bytes.is_none());
     }
 
     #[test]

@@ -27,7 +27,8 @@
 //! of the same subject comes.
 //!
 //! **A new note is a new variant at the end of [`Note`], and a new field of a record a new version
-//! of the file.**
+//! of the file.** What stands behind a record, told by a flag, needs none: it comes last, and a version
+//! that does not know the flag does not look for it.
 
 mod content;
 mod delta;

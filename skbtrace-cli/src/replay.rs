@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::{
     args::ReplayArgs,
+    capture::{Capture, CaptureFile, is_same_file},
     decode::decode,
     filter::Matcher,
     kernel::netns::NetnsSpec,
@@ -33,7 +34,7 @@ use crate::{
     render::Explain,
     row_set::RowSet,
     session::Ending,
-    settings::{Look, SettingsError, explain, filter, rotation},
+    settings::{Look, SettingsError, capture, check_files, explain, filter, rotation},
     tell,
 };
 
@@ -55,6 +56,7 @@ pub struct ReplaySettings {
     output: Option<PathBuf>,
     write: Option<PathBuf>,
     rotation: Option<Rotation>,
+    capture: Option<CaptureFile>,
     print: bool,
     explain: Option<Explain>,
     exit_code: bool,
@@ -81,6 +83,9 @@ pub enum ReplaySettingsError {
          `skbtrace replay --format wide` shows them"
     )]
     Netns(NetnsSpec),
+    /// `--snaplen` without `--pcapng`.
+    #[error("--snaplen: a replay cuts only what --pcapng writes; a recording keeps what it has")]
+    Snaplen,
 }
 
 impl TryFrom<ReplayArgs> for ReplaySettings {
@@ -99,6 +104,10 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
             }
         }
         args.filters.netns = numbers;
+        check_files(&args.recording, &args.output)?;
+        if args.recording.snaplen.is_some() && args.recording.pcapng.is_none() {
+            return Err(ReplaySettingsError::Snaplen);
+        }
         let mut resolve = |spec| match spec {
             NetnsSpec::Inode(inode) => Ok(inode),
             _ => Ok(0),
@@ -118,7 +127,8 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
             count: args.output.count,
             duration: args.output.duration,
             output: args.output.output.filter(|path| path.as_os_str() != "-"),
-            print: args.recording.print || args.recording.write.is_none(),
+            print: args.recording.prints(),
+            capture: capture(&args.recording),
             rotation: rotation(&args.recording),
             explain: explain(&args.explain),
             exit_code: args.explain.exit_code,
@@ -129,6 +139,23 @@ impl TryFrom<ReplayArgs> for ReplaySettings {
 }
 
 impl ReplaySettings {
+    /// A capture of what is shown, where one is asked for.
+    fn capture(&self, start: &Start) -> Result<Option<Capture>> {
+        let Some(file) = &self.capture else {
+            return Ok(None);
+        };
+        if let Some(path) = &file.path
+            && self.files.iter().any(|input| is_same_file(input, path))
+        {
+            bail!(
+                "--pcapng {}: a capture cannot replace the recording",
+                path.display()
+            );
+        }
+        let capture = Capture::open(file, Arc::new(AtomicBool::new(false)))?;
+        Ok(Some(capture.of_run(start.unix_offset_ns, true)))
+    }
+
     /// A recording of what is shown, where one is asked for.
     fn recording(&self, start: &Start) -> Result<Option<Recording>> {
         let Some(path) = &self.write else {
@@ -186,7 +213,7 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
         unwanted: RowSet::default(),
         matcher: Matcher::new(settings.filter, settings.netns.clone(), settings.follow),
         recording: settings.recording(&start)?,
-        printer: Printer::new(printing, output),
+        printer: Printer::new(printing, output).captured_by(settings.capture(&start)?),
         // `--duration` counts from the start of the run.
         until_ns: settings.duration.map(|duration| {
             let length = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -218,8 +245,10 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
     let recording = replay.recording.take();
     let finish = replay.finish.take();
     let written = recording.map(|recording| recording.finish(finish));
+    let captured = replay.printer.close();
     result?;
     written.transpose()?;
+    captured?;
     let found = settings.exit_code && replay.printer.found() > 0;
     Ok(match flow {
         Flow::On if found => Ending::Found,

@@ -28,6 +28,7 @@ use self::{attaching::Engine, debug::DebugLog, names::SessionNames};
 use crate::{
     args,
     attach::link,
+    capture::Capture,
     decode::Names,
     gap::Gaps,
     kernel::features,
@@ -71,6 +72,10 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     let mut stop = Stop::new()?;
     // Opened first: a missing directory must not cost an attach.
     let output = Output::open(settings.output.as_deref(), stop.flag())?;
+    let capture = match &settings.capture {
+        Some(file) => Some(Capture::open(file, stop.flag())?),
+        None => None,
+    };
     let Some(mut engine) = Engine::start(settings, &stop)? else {
         return Ok(Ending::NothingMatched);
     };
@@ -95,13 +100,14 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     };
     let gaps = recording.is_some() || format.tells_journeys() || settings.explain.is_some();
     let screen = settings.screen.then(|| top::Screen::new(unix_offset_ns));
-    let mut printer = Printer::new(printing, output);
+    let capture = capture.map(|capture| capture.of_run(unix_offset_ns, printing.waits));
+    let mut printer = Printer::new(printing, output).captured_by(capture);
     if let Some(screen) = &screen {
         printer = printer.rendered_by(Box::new(screen.watch()));
     }
     let mut run = Run {
         gaps: gaps.then(|| Gaps::new(now_ns())),
-        names: SessionNames::new(&engine, settings.wants_details()),
+        names: SessionNames::new(&engine, settings.wants_places()),
         recording,
         printer,
         screen,
@@ -156,9 +162,10 @@ fn finish(
         }
         None => Ok(()),
     };
+    let captured = run.printer.close();
     drop(run);
     link::detach_in_background(engine.links);
-    recorded?;
+    recorded.and(captured)?;
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
         Flow::On if found => Ok(Ending::Found),

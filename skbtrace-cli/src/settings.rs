@@ -15,7 +15,8 @@ use skbtrace_common::{
 use thiserror::Error;
 
 use crate::{
-    args::{ExplainArgs, FilterArgs, RecordingArgs, TopArgs, TraceArgs},
+    args::{ExplainArgs, FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
+    capture::{CaptureFile, is_same_file},
     diagnosis::{self, Options},
     filter::{self, TooMany, Values, can_match},
     journey::role,
@@ -48,6 +49,9 @@ mod look;
 
 pub use look::{ColorChoice, FormatChoice, Look, TimeStyle};
 
+/// Of each packet, bytes that a capture has unless it is told otherwise.
+const SNAPLEN: u32 = 128;
+
 /// Everything a run is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -79,6 +83,10 @@ pub struct Settings {
     pub output: Option<PathBuf>,
     /// Where to record; not at all when absent.
     pub write: Option<PathBuf>,
+    /// Where to write packets for Wireshark; not at all when absent.
+    pub capture: Option<CaptureFile>,
+    /// How many bytes of a packet are taken along, 0 for its headers alone.
+    pub snaplen: u32,
     /// When to go on in a further file.
     pub rotation: Option<Rotation>,
     /// Whether events are printed.
@@ -199,6 +207,20 @@ pub enum SettingsError {
          them out"
     )]
     NotFollowed(&'static str),
+    /// `--pcapng -` with what is printed.
+    #[error(
+        "--pcapng -: not with --print, which needs standard output too; leave one of them out, or \
+         print to a file with --output"
+    )]
+    StandardOutput,
+    /// `--pcapng` with a file that something else is written to.
+    #[error("--pcapng {}: {option} names the same file; give each its own", path.display())]
+    OneFile {
+        /// As given.
+        path: PathBuf,
+        /// What else is written there.
+        option: &'static str,
+    },
     /// The filters leave nothing.
     #[error(
         "the filters exclude each other: no packet at any of the chosen functions can match all \
@@ -228,6 +250,12 @@ impl Settings {
     #[must_use]
     pub fn wants_details(&self) -> bool {
         self.look.format != FormatChoice::Table || self.write.is_some() || self.explain.is_some()
+    }
+
+    /// Whether what network namespaces are called and what interfaces are is asked for.
+    #[must_use]
+    pub fn wants_places(&self) -> bool {
+        self.wants_details() || self.capture.is_some()
     }
 
     /// Whether the ends of packets are events even where nobody asked for them by a set: what
@@ -281,6 +309,7 @@ impl TryFrom<TraceArgs> for Settings {
     fn try_from(args: TraceArgs) -> Result<Self, SettingsError> {
         let (hooks, output, engine) = (args.hooks, args.output, args.engine);
         let recording = args.recording;
+        check_files(&recording, &output)?;
         let settings = Self {
             sets: hooks.sets.0,
             all: hooks.all.then(|| All {
@@ -303,7 +332,12 @@ impl TryFrom<TraceArgs> for Settings {
             header: !output.no_header,
             // As elsewhere, "-" is standard output.
             output: output.output.filter(|path| path.as_os_str() != "-"),
-            print: recording.print || recording.write.is_none(),
+            print: recording.prints(),
+            snaplen: snaplen(&recording),
+            capture: capture(&recording).map(|capture| CaptureFile {
+                snaplen: Some(snaplen(&recording)),
+                ..capture
+            }),
             screen: false,
             rotation: rotation(&recording),
             write: recording.write,
@@ -375,6 +409,50 @@ pub fn rotation(recording: &RecordingArgs) -> Option<Rotation> {
         size,
         keep: recording.keep,
     })
+}
+
+/// How many bytes of each packet the kernel side is to hand over.
+fn snaplen(recording: &RecordingArgs) -> u32 {
+    let by_default = recording.pcapng.as_ref().map_or(0, |_| SNAPLEN);
+    recording.snaplen.unwrap_or(by_default)
+}
+
+/// Where packets are to be written for Wireshark.
+#[must_use]
+pub fn capture(recording: &RecordingArgs) -> Option<CaptureFile> {
+    let path = recording.pcapng.clone()?;
+    Some(CaptureFile {
+        path: Some(path).filter(|path| path.as_os_str() != "-"),
+        snaplen: recording.snaplen,
+    })
+}
+
+/// Refuses to write two things to one place.
+pub fn check_files(recording: &RecordingArgs, output: &OutputArgs) -> Result<(), SettingsError> {
+    let Some(path) = &recording.pcapng else {
+        return Ok(());
+    };
+    let printed = output.output.as_deref().filter(|_| recording.prints());
+    if path.as_os_str() == "-" {
+        let is_taken = recording.prints() && printed.is_none_or(|path| path.as_os_str() == "-");
+        return if is_taken {
+            Err(SettingsError::StandardOutput)
+        } else {
+            Ok(())
+        };
+    }
+    for (option, other) in [
+        ("--write", recording.write.as_deref()),
+        ("--output", printed),
+    ] {
+        if other.is_some_and(|other| is_same_file(path, other)) {
+            return Err(SettingsError::OneFile {
+                path: path.clone(),
+                option,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Finds a network namespace of this machine.

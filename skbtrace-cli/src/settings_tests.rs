@@ -132,6 +132,27 @@ fn every_function() {
 }
 
 #[test]
+fn captures() {
+    let s = settings("--pcapng trip.pcapng").expect("accepted");
+    let capture = s.capture.clone().expect("a capture");
+    assert_eq!(capture.path, Some("trip.pcapng".into()));
+    assert_eq!((capture.snaplen, s.snaplen), (Some(128), 128));
+    assert!(!s.print && s.wants_places() && !s.wants_details());
+    let s = settings("--pcapng - --snaplen 2048 --print -o lines").expect("accepted");
+    let capture = s.capture.clone().expect("a capture");
+    assert!(capture.path.is_none() && s.print && s.snaplen == 2048);
+    // Recorded for a replay to write.
+    let s = settings("-w run.skb --snaplen 64").expect("accepted");
+    assert!(s.capture.is_none() && s.snaplen == 64);
+    let s = settings("-w run.skb").expect("accepted");
+    assert!(s.snaplen == 0 && settings("").expect("accepted").snaplen == 0);
+    assert!(settings("--pcapng - -o x").is_ok(), "nothing is printed");
+    assert_snapshot!(refusal("--pcapng - --print"), @"--pcapng -: not with --print, which needs standard output too; leave one of them out, or print to a file with --output");
+    assert_snapshot!(refusal("--pcapng x -w x"), @"--pcapng x: --write names the same file; give each its own");
+    assert_snapshot!(refusal("--pcapng ./x --print -o ./x"), @"--pcapng ./x: --output names the same file; give each its own");
+}
+
+#[test]
 fn refusals() {
     assert_snapshot!(refusal("--all --backend fentry"), @"--backend fentry: not with --all, since the kernel takes minutes to undo so many; leave it out, or choose kprobe-multi or kprobe");
     assert_snapshot!(refusal("--netns no-such-name"), @r#"--netns no-such-name: no such network namespace; "ip netns" lists the named ones, "lsns -t net" all of them"#);

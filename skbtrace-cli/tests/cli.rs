@@ -57,6 +57,39 @@ fn refusals_of_combinations() {
 }
 
 #[test]
+fn captures_and_what_they_exclude() {
+    for (arguments, words) in [
+        (&["--pcapng", "-", "--print"][..], "standard output"),
+        (&["-w", "x", "--pcapng", "x"], "--write names the same file"),
+        (&["replay", "x", "-w", "y", "--snaplen", "64"], "--snaplen"),
+        (&["replay", "x", "--pcapng", "x"], "cannot read x"),
+    ] {
+        let message = refused(arguments);
+        assert!(message.contains(words), "{message}");
+    }
+    let recording = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/data/recordings/6.12/vxlan.skb"
+    );
+    let message = refused(&["replay", recording, "--pcapng", recording]);
+    assert!(
+        message.contains("cannot replace the recording"),
+        "{message}"
+    );
+    let capture = skbtrace(&["replay", recording, "--pcapng", "-"]).code(0);
+    let bytes = &capture.get_output().stdout;
+    assert!(
+        bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]),
+        "a section header"
+    );
+    let message = refused(&["replay", recording, "--pcapng", "/dev/full"]);
+    assert!(
+        message.contains("/dev/full") && message.contains("--pcapng"),
+        "{message}"
+    );
+}
+
+#[test]
 fn top_needs_a_terminal() {
     let message = refused(&["top", "-H", "10.0.0.1"]);
     assert!(message.contains("no terminal") && message.contains("--format summary"));

@@ -52,8 +52,9 @@ pub struct Config {
     /// The reason of drops by queues (`SKB_DROP_REASON_QDISC_DROP`); no reason's number where there
     /// is none.
     pub queue_drop: u32,
-    /// Keeps what follows aligned.
-    pub reserved: u32,
+    /// How many of a packet's bytes stand behind each record, [`crate::record::MAX_SNAPLEN`] at most;
+    /// 0 when nobody wants them.
+    pub snaplen: u32,
     /// Which packets.
     pub filter: Filter,
     /// Where the kernel keeps what is read.
@@ -73,7 +74,7 @@ impl Config {
             cast_type: 0,
             follow_mask: 0,
             queue_drop: u32::MAX,
-            reserved: 0,
+            snaplen: 0,
             filter: Filter::accept_all(),
             layout: Layout::UNKNOWN,
         }

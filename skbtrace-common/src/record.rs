@@ -2,7 +2,8 @@
 //!
 //! The kernel side copies raw bytes and leaves all decoding to user space, where it can be tested
 //! without a kernel. [`RawEvent::kind`] says which record it is: a plain [`RawEvent`], or one that
-//! adds what was learnt at a certain kind of hook. With [`HAS_STACK`] a [`RawStack`] follows it.
+//! adds what was learnt at a certain kind of hook. With [`HAS_STACK`] a [`RawStack`] follows it, and
+//! with [`HAS_BYTES`] then a [`RawBytes`] with the bytes themselves.
 //!
 //! Integers are in the machine's byte order unless a field says *network order*.
 
@@ -69,6 +70,8 @@ pub const GONE: u16 = 1 << 6;
 pub const HAS_REASON: u16 = 1 << 7;
 /// A [`RawStack`] stands behind the record that the kind says.
 pub const HAS_STACK: u16 = 1 << 8;
+/// A [`RawBytes`] stands behind the record and its stack.
+pub const HAS_BYTES: u16 = 1 << 9;
 
 /// One event, as the kernel side writes it.
 #[repr(C)]
@@ -328,6 +331,26 @@ pub struct RawStack {
     pub frames: [u64; STACK],
 }
 
+/// Most bytes of a packet that may be asked for: a frame of the usual 1500 bytes and its headers
+/// twice over. What is longer lies in pages, which are not read.
+pub const MAX_SNAPLEN: usize = 2048;
+
+/// The packet's bytes, behind a record with [`HAS_BYTES`] and behind its stack. As many bytes follow
+/// as `captured` says; the kernel side reserves room for as many as were asked for
+/// ([`crate::config::Config::snaplen`]).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawBytes {
+    /// How long the packet is from the first of them on, in its pages too.
+    pub length: u32,
+    /// How many were taken: of the linear data at most what was asked for; 0 when the packet could
+    /// not be read, has no network header yet, or was [`GONE`].
+    pub captured: u16,
+    /// Length of the Ethernet header that they begin with; 0 when they begin with the network
+    /// header.
+    pub link: u16,
+}
+
 const _: () = assert!(size_of::<RawEvent>() == 128 + LEAD + BODY);
 const _: () = assert!(size_of::<RawVerdict>() == size_of::<RawEvent>() + 8 + 2 * NAME);
 const _: () = assert!(size_of::<RawTuple>() == 40);
@@ -337,6 +360,7 @@ const _: () = assert!(size_of::<RawNeighbour>() == size_of::<RawEvent>() + 16 + 
 const _: () = assert!(size_of::<RawSocket>() == size_of::<RawEvent>() + 16 + BODY + 16);
 const _: () = assert!(size_of::<RawTunnel>() == size_of::<RawEvent>() + 16 + TUNNEL_KIND + TUNNEL);
 const _: () = assert!(size_of::<RawStack>() == 8 + 8 * STACK);
+const _: () = assert!(size_of::<RawBytes>() == 8);
 
 // SAFETY: repr(C), integers and byte arrays only; the assertion above excludes padding.
 unsafe impl Plain for RawEvent {}
@@ -354,6 +378,8 @@ unsafe impl Plain for RawSocket {}
 unsafe impl Plain for RawTunnel {}
 // SAFETY: likewise.
 unsafe impl Plain for RawStack {}
+// SAFETY: likewise.
+unsafe impl Plain for RawBytes {}
 
 /// What one CPU's kernel side counted: the element of the per-CPU map `COUNTERS`.
 #[repr(C)]

@@ -19,12 +19,12 @@ use skbtrace_common::{
     Plain,
     config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DEBUG, WANT_DROP_STACK},
     record::{
-        Counters, HAS_STACK, KIND_DROP, RawConntrack, RawEvent, RawNat, RawSocket, RawStack,
-        RawTunnel, RawVerdict,
+        Counters, HAS_STACK, KIND_DROP, MAX_SNAPLEN, RawBytes, RawConntrack, RawEvent, RawNat,
+        RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
-use crate::{call::Call, kernel::option};
+use crate::{bytes, call::Call, kernel::option};
 
 /// Events on their way to user space; user space sets the size.
 #[map]
@@ -34,7 +34,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 #[map]
 static PERF_EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 
-/// The largest record there is, with a stack behind it.
+/// The largest record there is.
 #[repr(C)]
 #[derive(Clone, Copy)]
 union Largest {
@@ -45,11 +45,14 @@ union Largest {
     tunnel: RawTunnel,
 }
 
+/// It, with all that may stand behind it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Scratch {
     record: Largest,
     stack: RawStack,
+    bytes: RawBytes,
+    content: [u8; MAX_SNAPLEN],
 }
 
 /// Where what is too large for the stack is put together: a record for [`PERF_EVENTS`], a frame.
@@ -152,16 +155,26 @@ pub fn emit<T: Plain>(call: Call, kind: u8, fill: impl FnOnce(*mut T)) {
     }
     count!(produced);
     let with_stack = option(WANT_CALL_STACK) || (kind == KIND_DROP && option(WANT_DROP_STACK));
-    let size = if with_stack {
+    let without_bytes = if with_stack {
         size_of::<T>() + size_of::<RawStack>()
     } else {
         size_of::<T>()
+    };
+    // The ring buffer gives room of a size that the verifier knows, so whatever the packet has, it
+    // is as much as was asked for.
+    let size = if bytes::are_wanted() {
+        without_bytes + bytes::room()
+    } else {
+        without_bytes
     };
     let handed_over = match reserve::<T>(size) {
         Some(record) => {
             fill(record);
             if with_stack {
                 add_stack(call, record);
+            }
+            if bytes::are_wanted() {
+                bytes::add(call, record.cast(), without_bytes);
             }
             hand_over(call, record, size)
         }

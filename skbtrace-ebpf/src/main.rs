@@ -14,6 +14,7 @@
 #![no_main]
 #![feature(asm_experimental_arch, stmt_expr_attributes)]
 
+mod bytes;
 mod call;
 mod conntrack;
 mod decider;

@@ -5,6 +5,7 @@
 //! through the command `skbtrace` itself, so that what is tested is what users get.
 
 mod bench;
+mod capture;
 mod corpus;
 mod counters;
 mod demo;

@@ -38,6 +38,9 @@ const GUEST: &[Package] = &[
     package("zstd", "zstd"),
 ];
 
+/// For tests that ask another program what it makes of a file.
+const READERS: &[Package] = &[package("tshark", "tshark")];
+
 /// For the eBPF side without a suitable nightly.
 const DEBIAN_RUST: &[&str] = &[
     "rustc-web",
@@ -92,7 +95,11 @@ fn set_up(say: Say) -> Result<ExitCode> {
     if paths::program("dpkg-query").is_none() || !Path::new("/etc/debian_version").exists() {
         return Ok(elsewhere(nightly, say));
     }
-    let mut wanted: Vec<&str> = GUEST.iter().map(|package| package.name).collect();
+    let mut wanted: Vec<&str> = GUEST
+        .iter()
+        .chain(READERS)
+        .map(|package| package.name)
+        .collect();
     if nightly {
         say.there("nightly toolchain with rust-src");
     } else {
@@ -234,6 +241,7 @@ fn elsewhere(nightly: bool, say: Say) -> ExitCode {
     }
     let tools = GUEST
         .iter()
+        .chain(READERS)
         .filter(|package| paths::program(package.program).is_none());
     lacking.extend(tools.map(|tool| {
         format!(

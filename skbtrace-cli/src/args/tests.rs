@@ -153,6 +153,9 @@ fn refusals() {
         "-c 0",
         "--duration 5s",
         "--buffer 2G",
+        "--pcapng x --snaplen 2049",
+        "--snaplen 64",
+        "--print",
         "--color red",
         "--func (",
         "--module bridge",
@@ -182,10 +185,10 @@ proptest! {
     }
 
     #[test]
-    fn values_never_panic(option in 0..12_usize, text in ".*") {
+    fn values_never_panic(option in 0..13_usize, text in ".*") {
         let options = [
             "--host", "--port", "--proto", "--icmpid", "--iface", "--netns", "--pid", "--mark",
-            "--count", "--duration", "--buffer", "--func",
+            "--count", "--duration", "--buffer", "--func", "--snaplen",
         ];
         let line = ["skbtrace".to_owned(), format!("{}={text}", options[option])];
         let _ = parse(line);

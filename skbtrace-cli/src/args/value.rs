@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use regex::Regex;
+use skbtrace_common::record::MAX_SNAPLEN;
 
 use crate::filter::{ValueError, value::decimal};
 
@@ -63,6 +64,20 @@ fn bytes(text: &str) -> Option<u64> {
         .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
         .unwrap_or((text, 1));
     decimal(digits).and_then(|size| size.checked_mul(unit))
+}
+
+/// A value of `--snaplen`: as much as the kernel side makes room for behind each record.
+pub fn snaplen(text: &str) -> Result<u32, ValueError> {
+    const MIN: u32 = 16;
+    const MAX: u32 = MAX_SNAPLEN as u32;
+    decimal(text)
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| (MIN..=MAX).contains(bytes))
+        .ok_or(ValueError::Number {
+            what: "a number of bytes",
+            min: u64::from(MIN),
+            max: u64::from(MAX),
+        })
 }
 
 /// A value of `--follow-max`: rounded up to a power of two. The kernel has room for 4 MiB in one

@@ -7,9 +7,9 @@ use skbtrace_common::{
     hooks::HOOKS,
     layout::Layout,
     record::{
-        HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_STACK, KIND_CLONE, KIND_CONNTRACK,
-        KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, NO_ROW, RawConntrack, RawEvent,
-        RawNat, RawStack, RawTuple, RawVerdict, STACK,
+        HAS_BYTES, HAS_DEV, HAS_L2, HAS_L3, HAS_NETNS, HAS_REASON, HAS_STACK, KIND_CLONE,
+        KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT, KIND_VERDICT, LEAD, NAME, NO_ROW, RawBytes,
+        RawConntrack, RawEvent, RawNat, RawStack, RawTuple, RawVerdict, STACK,
     },
 };
 
@@ -374,6 +374,18 @@ pub fn with_stack(mut event: RawEvent, frames: &[u64]) -> Record {
     };
     stack.frames[..frames.len()].copy_from_slice(frames);
     parse(&[event.as_bytes(), stack.as_bytes()].concat())
+}
+
+/// `event` with so much of its packet, of `length` bytes, behind it, parsed; the bytes begin with a
+/// link-layer header of `link` bytes.
+pub fn with_bytes(mut event: RawEvent, link: u16, length: u32, data: &[u8]) -> Record {
+    event.flags |= HAS_BYTES;
+    let raw = RawBytes {
+        length,
+        captured: u16::try_from(data.len()).expect("few"),
+        link,
+    };
+    parse(&[event.as_bytes(), raw.as_bytes(), data].concat())
 }
 
 /// The record in `bytes`, which there must be.

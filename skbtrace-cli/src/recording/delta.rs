@@ -10,7 +10,7 @@
 //! | 1 | slot: the earlier record is the last one of this slot, all zero at a frame's start |
 //! | 4 | which words differ, a bit each; the highest bit: more follows them |
 //! | 1 + 1 to 8 each | of each of those words how many bytes follow, and so many low bytes of its exclusive or with the earlier one |
-//! | 2 | length of what stands behind the event (the kind's further fields, a stack) |
+//! | 2 | length of what stands behind the event (the kind's further fields, a stack, the packet's bytes) |
 //! | … | that |
 
 use skbtrace_common::{
@@ -84,7 +84,9 @@ impl Previous {
                 at += 1 + length as usize;
             }
         }
-        let has_more = !matches!(record.extra, Extra::None) || record.stack.is_some();
+        let has_more = !matches!(record.extra, Extra::None)
+            || record.stack.is_some()
+            || record.bytes.is_some();
         let differ = if has_more { differ | MORE } else { differ };
         told[0] = slot;
         told[1..HEAD].copy_from_slice(&differ.to_le_bytes());
@@ -124,7 +126,7 @@ fn push_behind(record: &Record, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     record.push_behind(out);
-    // The longest kind and a stack are far below 64 KiB.
+    // The longest kind, a stack and a packet's bytes are far below 64 KiB.
     let length = u16::try_from(out.len() - start - 2).unwrap_or(u16::MAX);
     if let Some(place) = out.get_mut(start..start + 2) {
         place.copy_from_slice(&length.to_le_bytes());

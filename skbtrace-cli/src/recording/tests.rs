@@ -98,6 +98,7 @@ fn run() -> Vec<Record> {
     }
     let raw = testing::on(testing::packet(0x0800, &udp), 4_026_531_840, 7, b"veth");
     records.push(testing::verdict_over(raw, 2, 0, 1, b"nat", b"", 1));
+    records.push(testing::with_bytes(raw, 14, 1514, &[0x5a; 128]));
     records.push(testing::parse(
         testing::clone_of(raw, 0xffff_8880_0000_0000, Machine::BRIDGE.start).as_bytes(),
     ));
@@ -115,7 +116,7 @@ fn a_recording_tells_what_was_recorded() {
         lost: vec![0, 3],
     };
     recording.lost(&gap);
-    assert_eq!(recording.recorded(), 5);
+    assert_eq!(recording.recorded(), 6);
     let finish = Finish {
         recorded: 5,
         ..Finish::default()
@@ -132,6 +133,14 @@ fn a_recording_tells_what_was_recorded() {
         .collect();
     assert!(notes.contains(&&Note::Lost(gap)));
     assert_eq!(notes.last(), Some(&&Note::Finish(finish)));
+    let bytes = |records: &mut dyn Iterator<Item = Record>| -> Vec<_> {
+        records.map(|record| record.bytes).collect()
+    };
+    let mut read_again = items.iter().filter_map(|item| match item {
+        Item::Record(record) => Some(record.clone()),
+        Item::Note(_) => None,
+    });
+    assert_eq!(bytes(&mut read_again), bytes(&mut run().into_iter()));
     let text_ = printed(items);
     assert_eq!(text_, text(&run(), &Machine::new()));
     assert!(
@@ -202,7 +211,7 @@ fn each_file_of_a_run_stands_alone() {
         recording.record(record, &Machine::new());
     }
     recording.flush();
-    recording.record(&run()[4], &Machine::new());
+    recording.record(&run()[5], &Machine::new());
     recording.finish(Finish::default()).expect("written");
     assert!(!path.exists(), "the oldest is not kept");
     let part = |number: u32| {
@@ -212,7 +221,7 @@ fn each_file_of_a_run_stands_alone() {
         printed(items)
     };
     assert_eq!(part(1), text(&run()[..2], &Machine::new()));
-    assert_eq!(part(2), text(&run()[4..], &Machine::new()));
+    assert_eq!(part(2), text(&run()[5..], &Machine::new()));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod cell;
 mod clock;
+pub mod comment;
 mod conntrack;
 mod digits;
 mod fate;

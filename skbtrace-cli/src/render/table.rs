@@ -280,7 +280,7 @@ fn wide(event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
 
 /// Appends a packet's number and its parent's. Each is a word of its own to `grep -w`, so that
 /// `grep -w '#3'` finds the packet and what was made from it.
-fn lineage(place: Option<Place>, out: &mut Vec<u8>) {
+pub fn lineage(place: Option<Place>, out: &mut Vec<u8>) {
     let Some(Place { number, parent }) = place else {
         return out.push(b'-');
     };

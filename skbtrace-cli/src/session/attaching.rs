@@ -205,6 +205,7 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     config.follow_mask = settings.follow.map_or(0, |packets| packets.get() / 4 - 1);
     option(WANT_DROP_STACK, settings.drop_stack);
     option(WANT_CALL_STACK, settings.call_stack);
+    config.snaplen = settings.snaplen;
     config.active = settings.filter.active();
     config.filter = settings.filter;
     config.filter.seal();

@@ -59,6 +59,7 @@ mod tests {
             event,
             extra: Extra::None,
             stack: None,
+            bytes: None,
         }
     }
 

@@ -234,6 +234,19 @@ fn costs<'a>(load: &'a Load, kernel: &str, rejected: bool) -> Vec<Task<'a>> {
         };
         tasks.push((title, Box::new(measure)));
     }
+    let title = "matched with --pcapng, a hit, hooks alone: fentry".to_owned();
+    let what = title.clone();
+    let measure = move || {
+        let capture = words(&["--pcapng", "/dev/shm/skbtrace-bench"]);
+        let options = options(Backend::Fentry, &together(&[matching(), capture]));
+        let cost = Cost::measure(load, &options, true, false)?;
+        let figure = Figure::new(&what, Unit::Instructions, cost.alone_per_hit());
+        Ok(Found {
+            figures: vec![figure.remark(remark(Backend::Fentry, &cost))],
+            raw: cost.raw(),
+        })
+    };
+    tasks.push((title, Box::new(measure)));
     tasks
 }
 
@@ -260,9 +273,10 @@ fn remark(backend: Backend, cost: &Cost) -> String {
 
 /// What an event costs in user space, by what is made of it.
 fn user_space<'a>(load: &'a Load) -> Vec<Task<'a>> {
-    let kinds: [(&str, &[&str], f64); 2] = [
+    let kinds: [(&str, &[&str], f64); 3] = [
         ("printed as a table", &[], 1200.0),
         ("recorded", &["-w", "/dev/shm/skbtrace-bench"], 400.0),
+        ("captured", &["--pcapng", "/dev/shm/skbtrace-bench"], 6000.0),
     ];
     let task = |(kind, kind_options, limit): (&str, &'static [&str], f64)| -> Task<'a> {
         let title = format!("an event in user space, live: {kind}");

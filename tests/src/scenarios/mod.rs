@@ -27,6 +27,7 @@ mod load;
 mod lockdown;
 mod nat;
 mod neighbours;
+mod pcapng;
 mod protocols;
 mod queues;
 mod recordings;
@@ -156,6 +157,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         explained::trials(filter),
         backends::trials(),
         edges::trials(),
+        pcapng::trials(),
         recordings::trials(),
         top::trials(),
         lit::trials(),
