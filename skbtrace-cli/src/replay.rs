@@ -249,10 +249,10 @@ pub fn run(settings: &ReplaySettings) -> Result<Ending> {
     result?;
     written.transpose()?;
     captured?;
-    let found = settings.exit_code && replay.printer.found() > 0;
+    let found = replay.printer.found() > 0;
     Ok(match flow {
-        Flow::On if found => Ending::Found,
-        Flow::On if replay.printer.printed() == 0 => Ending::NothingMatched,
+        Flow::On if found && settings.exit_code => Ending::Found,
+        Flow::On if replay.printer.printed() == 0 && !found => Ending::NothingMatched,
         Flow::On | Flow::ReaderGone => Ending::Done,
     })
 }

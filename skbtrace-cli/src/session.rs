@@ -154,7 +154,7 @@ fn finish(
         verbose: settings.verbose,
     };
     tell!("{account}");
-    let found = settings.exit_code && run.printer.found() > 0;
+    let found = run.printer.found() > 0;
     let recorded = match run.recording.take() {
         Some(recording) => {
             let finish = Finish::of(&account, recording.recorded());
@@ -168,8 +168,8 @@ fn finish(
     recorded.and(captured)?;
     match result? {
         Flow::ReaderGone => Ok(Ending::Done),
-        Flow::On if found => Ok(Ending::Found),
-        Flow::On if account.printed == 0 => Ok(Ending::NothingMatched),
+        Flow::On if found && settings.exit_code => Ok(Ending::Found),
+        Flow::On if account.printed == 0 && !found => Ok(Ending::NothingMatched),
         Flow::On => Ok(Ending::Done),
     }
 }

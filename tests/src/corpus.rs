@@ -14,6 +14,7 @@ use crate::demo::{self, SCENARIOS};
 use crate::frontend::Frontend;
 use crate::scenarios::Skip;
 use crate::scenarios::drops::{self, Shot};
+use crate::scenarios::explained;
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::node::{self, Routed};
 use crate::topology::tunnel::{Kind, Tunnel};
@@ -99,8 +100,16 @@ pub fn make(filter: Option<&str>) -> Result<()> {
             },
         }
     }
+    if filter.is_none_or(|filter| EXPLAINED.contains(filter)) {
+        let [recording, told] = explained::record().context("corpus: what is explained")?;
+        show(&format!("{EXPLAINED}.skb"), &recording)?;
+        show(&format!("{EXPLAINED}.told"), &told)?;
+    }
     Ok(())
 }
+
+/// The name of the recording of all that is explained.
+const EXPLAINED: &str = "explained";
 
 fn show(file: &str, bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();

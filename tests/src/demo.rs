@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::frontend::Frontend;
+use crate::scenarios::explained;
 use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, Plan, SERVER, SERVER2};
 use crate::tracer::Tracer;
 use crate::{traffic, wait};
@@ -88,6 +89,35 @@ impl Scenario {
         traffic::send(&sender, topology::at(self.target, PORT)?, payload)?;
         traffic::count_copies(&receiver, payload)
     }
+}
+
+/// What is traced of a cause unless the user says otherwise.
+const EXPLAINING: &[&str] = &["--explain", "--format", "tree", "-H", explained::HOSTS];
+
+/// Plays the scene of that name with the given options for skbtrace, or the usual ones.
+pub fn explain(name: &str, options: &[String]) -> Result<()> {
+    if name == "list" {
+        explained::names().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let stage = explained::stage(name)?;
+    let options: Vec<&str> = if options.is_empty() {
+        EXPLAINING.to_vec()
+    } else {
+        options.iter().map(String::as_str).collect()
+    };
+    let mut tracer = Tracer::spawn(&options, Stdio::inherit(), Stdio::inherit())?;
+    tracer.wait_ready()?;
+    let played = stage.play();
+    let _ = tracer.signal(Signal::SIGTERM);
+    let status = tracer.wait_end();
+    played?;
+    let status = status?;
+    wait::check_interrupted()?;
+    if !status.success() {
+        bail!("skbtrace failed ({status})");
+    }
+    Ok(())
 }
 
 /// Plays scenario `number` (1 to 6) with the given options for skbtrace, or the usual ones.

@@ -50,8 +50,9 @@ enum Task {
     Demo {
         /// 1 to 3 with a promiscuous bridge, 4 to 6 without: to a Service on the same node, to a
         /// Service on another node, to a pod on the same node.
-        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=6))]
-        scenario: u8,
+        /// Or a cause, by the name of its trial: its packets, explained. `list` names them all.
+        #[arg(long)]
+        scenario: String,
         /// Which iptables the node uses [default: legacy where it works].
         #[arg(long)]
         frontend: Option<Frontend>,
@@ -99,7 +100,10 @@ fn main() -> ExitCode {
             frontend,
             options,
         } => prepare()
-            .and_then(|()| demo::play(scenario, frontend, &options))
+            .and_then(|()| match scenario.parse() {
+                Ok(number) => demo::play(number, frontend, &options),
+                Err(_) => demo::explain(&scenario, &options),
+            })
             .map(|()| ExitCode::SUCCESS),
         Task::Run {
             filter,

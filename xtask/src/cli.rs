@@ -84,9 +84,9 @@ pub struct VmArgs {
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// Which of the scenarios to play
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=6))]
-    pub scenario: u8,
+    /// Which of the scenarios to play: 1 to 6 of the article, or a cause by name (list: all names)
+    #[arg(long, value_name = "SCENARIO", default_value = "1")]
+    pub scenario: String,
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Run on this machine's own kernel (needs root) instead of a guest

@@ -23,7 +23,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
         "skbtrace-tests".to_owned(),
         "demo".to_owned(),
         "--scenario".to_owned(),
-        args.scenario.to_string(),
+        args.scenario.clone(),
     ];
     if !args.options.is_empty() {
         command.push("--".to_owned());

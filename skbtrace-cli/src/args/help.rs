@@ -13,6 +13,11 @@ pub const SECTIONS: [(&str, &str); 3] = [
         "Examples",
         "  Why does a UDP packet arrive twice? Its path, with the verdicts of tables:
     sudo skbtrace --route --iptable -H 172.18.0.15 --proto udp
+  What becomes of a pod's packets, and why are some lost?
+    sudo skbtrace --explain --format tree -H 172.18.0.15
+  Keep all of it, and look later:
+    sudo skbtrace --explain -H 172.18.0.15 -w trip.skb
+    skbtrace replay trip.skb --explain --format tree
   Which DNS packets does this machine drop, and why?
     sudo skbtrace --drop -P 53
   What does a Service's address become?
@@ -29,7 +34,7 @@ pub const SECTIONS: [(&str, &str); 3] = [
     ),
     (
         "Exit status",
-        "  0 done, 1 nothing matched, 2 could not run",
+        "  0 done, 1 nothing matched, 2 could not run, 3 something was found (--exit-code)",
     ),
 ];
 

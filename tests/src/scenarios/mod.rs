@@ -13,7 +13,7 @@ mod conntrack;
 mod deciders;
 pub mod drops;
 mod edges;
-mod explained;
+pub mod explained;
 mod filters;
 mod following;
 mod formats;

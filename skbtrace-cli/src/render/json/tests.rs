@@ -19,6 +19,7 @@ use crate::{
         decode,
         testing::{self, Machine},
     },
+    diagnosis::{Confidence, Finding, Told},
     lineage::Lineage,
     record::Record,
     render::tests::any::record_bytes,
@@ -78,6 +79,33 @@ fn the_schema_is_this_versions() {
     assert!(BEGIN.contains(&format!("\"schema\":{VERSION},")));
 }
 
+/// The lines of a finding.
+fn findings(json: &mut Json, machine: &Machine) -> Vec<Value> {
+    let finding = Finding {
+        rule: "no-socket",
+        confidence: Confidence::Certain,
+        sentence: "nobody listens at \"x\"".to_owned(),
+        check: "`ss -lunp`".to_owned(),
+        evidence: Vec::new(),
+    };
+    let count = Told {
+        rule: finding.rule,
+        confidence: finding.confidence,
+        sentence: finding.sentence.clone(),
+        packets: 2,
+    };
+    let record = samples::hop().record;
+    let event = decode(&record, machine);
+    let mut out = Vec::new();
+    json.finding(&finding, Some(7), &[event, event], machine, &mut out);
+    Json::finding_count(&count, &mut out);
+    let text = String::from_utf8(out).expect("UTF-8");
+    let lines = text.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("JSON");
+    assert_eq!(lines[0]["evidence"].as_array().map(Vec::len), Some(2));
+    lines
+}
+
 /// Each line is as the schema has it, key by key and in order, and between them the samples have
 /// something under every key.
 #[test]
@@ -93,6 +121,9 @@ fn lines_and_schema_agree() {
         let mut out = Vec::new();
         json.line(&event, &machine, &mut out);
         let line = parse(&String::from_utf8(out).expect("UTF-8"));
+        JUDGE.check(&line, &mut told).expect("as the schema says");
+    }
+    for line in findings(&mut json, &machine) {
         JUDGE.check(&line, &mut told).expect("as the schema says");
     }
     let never: Vec<_> = JUDGE.keys().filter(|key| !told.contains(key)).collect();

@@ -1,6 +1,7 @@
 //! All scenes and losses under one tracer.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,17 +9,18 @@ use anyhow::{Context as _, Result, ensure};
 use super::super::drops::{Case, FIRST_PORT, Ground};
 use super::stage::{Scene, Stage};
 use crate::kernel_trace::KernelTrace;
+use crate::scenarios::Skip;
 use crate::told::Told;
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::{Outcome, Scratch, Tracer};
 
 /// Everybody's addresses.
-const HOSTS: &str = "10.71.0.0/16,10.72.0.0/16,172.18.0.0/16,fd00::/16";
+pub const HOSTS: &str = "10.71.0.0/16,10.72.0.0/16,172.18.0.0/16,fd00::/16";
 
 /// What is played, and once it was, what came of each.
 pub struct Together {
     cases: Vec<&'static Case>,
     scenes: Vec<&'static Scene>,
-    verdicts: Mutex<Option<BTreeMap<String, Result<()>>>>,
+    verdicts: Mutex<Option<Verdicts>>,
 }
 
 impl Together {
@@ -41,14 +43,49 @@ impl Together {
         verdict.with_context(|| format!("{name} was not played"))?
     }
 
-    fn run(&self) -> Result<BTreeMap<String, Result<()>>> {
-        let mut verdicts = BTreeMap::new();
-        let mut note = |name: String, verdict| drop(verdicts.insert(name, verdict));
+    /// Plays all of it and records what the tracer sees: the recording, and the lines about findings.
+    pub fn record(&self) -> Result<[Vec<u8>; 2]> {
+        let scratch = Scratch::create()?;
+        let file = scratch.path().join("recording");
+        let name = file.to_str().context("a path of ASCII")?;
+        let played = self.play(&["-w", name, "--print"])?;
+        played.found()?;
+        for (name, failure) in played.failed {
+            let failure = failure.err().filter(|error| !error.is::<Skip>());
+            if let Some(failure) = failure {
+                return Err(failure.context(name));
+            }
+        }
+        let recording = fs::read(&file).context("the recording")?;
+        let mut told = findings(&played.outcome).join("\n");
+        told.push('\n');
+        Ok([recording, told.into_bytes()])
+    }
+
+    fn run(&self) -> Result<Verdicts> {
+        let played = self.play(&[])?;
+        let found = played.found()?;
+        let mut verdicts = played.failed;
+        for (scene, stage) in &played.scenes {
+            let verdict = judge(scene, stage, &found);
+            let verdict = with_findings(verdict, &played.outcome);
+            verdicts.insert(scene.name.to_owned(), verdict);
+        }
+        for (case, port) in played.lost {
+            let verdict = judge_loss(case, port, &found);
+            let verdict = with_findings(verdict, &played.outcome);
+            verdicts.insert(format!("drop_{}", case.name), verdict);
+        }
+        Ok(verdicts)
+    }
+
+    fn play(&self, options: &[&str]) -> Result<Played> {
+        let mut failed = Verdicts::new();
         let mut stages = Vec::new();
         for scene in &self.scenes {
             match (scene.set)() {
                 Ok(stage) => stages.push((*scene, stage)),
-                Err(error) => note(scene.name.to_owned(), Err(error)),
+                Err(error) => drop(failed.insert(scene.name.to_owned(), Err(error))),
             }
         }
         let ground = Ground::default();
@@ -56,51 +93,67 @@ impl Together {
             // Their beginnings are nothing to explain.
             let _all = (ground.link()?, ground.routed()?, ground.bridged()?);
         }
-        let tracer = Tracer::start(&["--explain", "--slow", "3", "-H", HOSTS])?;
-        let mut played = Vec::new();
+        let own = ["--explain", "--slow", "3", "-H", HOSTS];
+        let tracer = Tracer::start(&[&own, options].concat())?;
+        let mut scenes = Vec::new();
         for (scene, stage) in stages {
-            match stage.play() {
-                Ok(()) => played.push((scene, stage)),
-                Err(error) => note(scene.name.to_owned(), Err(error.context("playing it"))),
+            match stage.play().context("playing it") {
+                Ok(()) => scenes.push((scene, stage)),
+                Err(error) => drop(failed.insert(scene.name.to_owned(), Err(error))),
             }
         }
         let mut lost = Vec::new();
         for (port, case) in (FIRST_PORT..).zip(&self.cases) {
             match lose(case, port, &ground) {
                 Ok(()) => lost.push((*case, port)),
-                Err(error) => note(format!("drop_{}", case.name), Err(error)),
+                Err(error) => drop(failed.insert(format!("drop_{}", case.name), Err(error))),
             }
         }
-        let outcome = tracer.stop_unparsed()?;
-        let whole = outcome.explain((|| {
-            ensure!(outcome.code == Some(0), "exit code {:?}", outcome.code);
-            ensure!(outcome.lost == Some(0), "{:?} events lost", outcome.lost);
-            Told::all(&outcome.stdout)
-        })())?;
-        for (scene, stage) in &played {
-            let verdict = judge(scene, stage, &whole);
-            note(scene.name.to_owned(), with_findings(verdict, &outcome));
-        }
-        for (case, port) in lost {
-            let verdict = judge_loss(case, port, &whole);
-            let name = format!("drop_{}", case.name);
-            note(name, with_findings(verdict, &outcome));
-        }
-        Ok(verdicts)
+        Ok(Played {
+            outcome: tracer.stop_unparsed()?,
+            scenes,
+            lost,
+            failed,
+        })
     }
+}
+
+type Verdicts = BTreeMap<String, Result<()>>;
+
+/// What was played, and what the tracer told.
+struct Played {
+    outcome: Outcome,
+    scenes: Vec<(&'static Scene, Stage)>,
+    /// Each with its packet's source port.
+    lost: Vec<(&'static Case, u16)>,
+    /// What could not be played.
+    failed: Verdicts,
+}
+
+impl Played {
+    /// All findings, of a tracer that ended well.
+    fn found(&self) -> Result<Vec<Told>> {
+        self.outcome.in_short().explain((|| {
+            let Outcome { code, lost, .. } = self.outcome;
+            ensure!(code == Some(0), "exit code {code:?}");
+            ensure!(lost == Some(0), "{lost:?} events lost");
+            Told::all(&self.outcome.stdout)
+        })())
+    }
+}
+
+/// The lines of a run that are not events'.
+fn findings(outcome: &Outcome) -> Vec<&str> {
+    let lines = outcome.stdout.iter().map(String::as_str);
+    lines
+        .skip_while(|line| line.starts_with("time"))
+        .filter(|line| !line.starts_with('['))
+        .collect()
 }
 
 /// Adds what was found, and no events, to an error.
 fn with_findings(verdict: Result<()>, outcome: &Outcome) -> Result<()> {
-    verdict.with_context(|| {
-        let lines = outcome.stdout.iter();
-        let is_of_events = |line: &&String| line.starts_with('[');
-        let found: Vec<&str> = lines
-            .filter(|line| !is_of_events(line))
-            .map(String::as_str)
-            .collect();
-        format!("found:\n{}\n", found.join("\n"))
-    })
+    verdict.with_context(|| format!("found:\n{}\n", findings(outcome).join("\n")))
 }
 
 fn lose(case: &Case, port: u16, ground: &Ground) -> Result<()> {

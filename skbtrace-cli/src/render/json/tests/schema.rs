@@ -23,7 +23,8 @@ impl Schema {
         if let Some(error) = self.validator.iter_errors(line).next() {
             return Err(format!("{error} at {}", error.instance_path()));
         }
-        self.keys_of(line, &self.whole["$defs"]["event"], "event", told)
+        let kind = line["type"].as_str().ok_or("no type")?;
+        self.keys_of(line, &self.whole["$defs"][kind], kind, told)
     }
 
     /// All keys: `packet/src`.
