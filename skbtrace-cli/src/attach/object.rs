@@ -179,7 +179,7 @@ impl Loaded {
                 map.set_max_entries(u32::try_from(buffer).unwrap_or(u32::MAX));
             }
             if name == FOLLOWED {
-                map.set_value_size((config.follow_mask + 1).saturating_mul(BUCKET));
+                map.set_value_size(size_of_followed(config));
             }
             let data = if unused {
                 create(&name, &placeholder())?
@@ -268,6 +268,7 @@ impl Loaded {
             MapName::Perf => PERF,
             MapName::Counters => COUNTERS,
             MapName::Switch => SWITCH,
+            MapName::Followed => FOLLOWED,
             MapName::Symbol => SYMBOL,
         })
     }
@@ -284,8 +285,16 @@ pub enum MapName {
     Counters,
     /// The word that ends the run.
     Switch,
+    /// Which packets are followed.
+    Followed,
     /// A symbol's name and address.
     Symbol,
+}
+
+/// Bytes of the table of packets that are followed.
+#[must_use]
+pub fn size_of_followed(config: &Config) -> u32 {
+    (config.follow_mask + 1).saturating_mul(BUCKET)
 }
 
 fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {

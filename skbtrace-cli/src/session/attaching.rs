@@ -21,7 +21,7 @@ use crate::{
     attach::{
         Attached, Attacher, Backend, Choice, Hooked, Wanted,
         link::{self, Link},
-        object::{KernelFunctions, Loaded, MapName, Shape},
+        object::{KernelFunctions, Loaded, MapName, Shape, size_of_followed},
         rows::Rows,
         sys,
     },
@@ -93,6 +93,7 @@ impl Engine {
         let mut take = |name| loaded.take(name).ok_or_else(|| anyhow!("no map {name:?}"));
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
         let switch = take(MapName::Switch)?;
+        let followed = take(MapName::Followed)?;
         let reader = match transport {
             Transport::Perf => Reader::perf(take(MapName::Perf)?, settings.buffer)?,
             Transport::Auto | Transport::Ringbuf => Reader::ring(take(MapName::Ring)?)?,
@@ -111,6 +112,7 @@ impl Engine {
         let attached = attacher.attach(&wanted, &flag);
         drop(loaded);
         process::return_free_memory();
+        forget_all(&followed, &config);
         if flag.load(Ordering::Relaxed) {
             tell!("skbtrace: stopped while attaching");
             link::detach_in_background(attached.links);
@@ -163,6 +165,13 @@ impl Engine {
     pub fn missed(&self) -> Option<u64> {
         self.links.iter().map(Link::missed).sum()
     }
+}
+
+/// Has no packet followed any more: while hooks were attached one after the other, packets passed whose
+/// end nothing saw yet, and whose addresses would be others' later. Should it fail, some are.
+fn forget_all(followed: &MapData, config: &Config) {
+    let nobody = vec![0; size_of_followed(config) as usize];
+    let _ = sys::set_only_element(followed.fd().as_fd(), &nobody);
 }
 
 fn choice(settings: &Settings) -> Choice {
