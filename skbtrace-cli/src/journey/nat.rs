@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Hop, Journey, OwnChain, OwnName, Text, What,
+    Decided, Hop, Journey, OwnChain, OwnName, Text, What,
     role::{self, Role},
 };
 use crate::event::{IpPacket, Packet, Transport};
@@ -49,7 +49,7 @@ pub enum RewrittenBy {
         /// The chain.
         chain: OwnChain,
     },
-    /// This function said so.
+    /// This function said so, which translates.
     Function(Text),
     /// It happened between these two.
     Between(Text, Text),
@@ -94,7 +94,12 @@ pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
                     from: told.before,
                     to: hop.packet,
                     side,
-                    by: RewrittenBy::Function(told.function.clone()),
+                    by: match before.map(|before| &before.what) {
+                        Some(What::Decided(decided)) if *decided.table.bytes == *b"nat" => {
+                            by_table(decided)
+                        }
+                        _ => RewrittenBy::Function(told.function.clone()),
+                    },
                 });
             }
             last = Some(hop.packet);
@@ -112,11 +117,15 @@ fn by(journey: &Journey, before: &Hop, after: &Hop) -> RewrittenBy {
         return RewrittenBy::Unseen;
     }
     match &before.what {
-        What::Decided(decided) if *decided.table.bytes == *b"nat" => RewrittenBy::Table {
-            table: decided.table.clone(),
-            chain: decided.chain.clone(),
-        },
+        What::Decided(decided) if *decided.table.bytes == *b"nat" => by_table(decided),
         _ => RewrittenBy::Between(before.function().clone(), after.function().clone()),
+    }
+}
+
+fn by_table(decided: &Decided) -> RewrittenBy {
+    RewrittenBy::Table {
+        table: decided.table.clone(),
+        chain: decided.chain.clone(),
     }
 }
 

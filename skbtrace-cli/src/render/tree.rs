@@ -19,7 +19,7 @@
 //! branch since the hop that made it. `..` in the place of `+`: events were lost in between. What
 //! was made from a packet follows below it, in the order in which it was first seen. A line that
 //! begins with `[` is a block's first. Names and columns are those of the table, DNAT and SNAT are
-//! said of the nat table alone; other changes are said to be changes.
+//! said of the nat table, and of what translates for it; other changes are said to be changes.
 //!
 //! **Invariant:** all is ASCII, and names are escaped. Lines do not end in blanks.
 

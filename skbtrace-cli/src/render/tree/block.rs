@@ -347,13 +347,16 @@ impl Drawing<'_> {
         self.lead(out);
         let start = out.len();
         pad(start, 2 + TIME + 1 + DEVICE, out);
-        let by_table = matches!(rewrite.by, RewrittenBy::Table { .. });
+        let by_nat = matches!(
+            rewrite.by,
+            RewrittenBy::Table { .. } | RewrittenBy::Function(_)
+        );
         match (rewrite.side, &rewrite.from, &rewrite.to) {
             (side @ (Side::Source | Side::Destination), Packet::Ip(from), Packet::Ip(to)) => {
                 end(from, side, out);
                 out.extend_from_slice(b" => ");
                 end(to, side, out);
-                out.extend_from_slice(match (side, by_table) {
+                out.extend_from_slice(match (side, by_nat) {
                     (Side::Source, true) => b" SNAT",
                     (Side::Source, false) => b" source changed",
                     (_, true) => b" DNAT",
