@@ -5,11 +5,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use libfuzzer_sys::fuzz_target;
 use skbtrace_cli::{
+    diagnosis::Options,
     output::Output,
     printer::{Printer, Printing},
     record::Record,
     recording::{Item, Learnt, Reader},
-    render::{Format, JsonOptions, TableOptions, TimeFormat, TreeOptions},
+    render::{Explain, Format, JsonOptions, TableOptions, TimeFormat, TreeOptions},
     row_set::RowSet,
 };
 use skbtrace_fuzz::chunks;
@@ -70,6 +71,11 @@ fn print(format: Format, records: &[Record], names: &Learnt) -> anyhow::Result<(
         waits: true,
         hidden: RowSet::default(),
         count: None,
+        // Whatever passed, rules must bear it.
+        explain: Some(Explain {
+            options: Options { patience_ns: 1000 },
+            brief: false,
+        }),
     };
     let mut printer = Printer::new(printing, output);
     printer.begin()?;

@@ -273,6 +273,9 @@ pub struct TopArgs {
     /// Which packets.
     #[command(flatten)]
     pub filters: FilterArgs,
+    /// Also say why packets are lost, doubled, late or sent elsewhere
+    #[arg(long, help_heading = "Explaining")]
+    pub explain: bool,
     /// How it is done.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -302,12 +305,7 @@ impl From<TopArgs> for TraceArgs {
                 drop_stack: false,
                 call_stack: false,
             },
-            explain: ExplainArgs {
-                explain: false,
-                brief: false,
-                exit_code: false,
-                slow: Duration::ZERO,
-            },
+            explain: ExplainArgs::with_defaults(args.explain),
             recording: RecordingArgs::default(),
             engine: args.engine,
             // More would be written onto the screen.

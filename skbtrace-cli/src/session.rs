@@ -98,8 +98,11 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         explain: settings.explain,
         format: settings.print.then_some(format),
     };
-    let gaps = recording.is_some() || format.tells_journeys() || settings.explain.is_some();
-    let screen = settings.screen.then(|| top::Screen::new(unix_offset_ns));
+    let gaps = recording.is_some() || format.tells_gaps() || settings.explain.is_some();
+    let options = settings.explain.map(|explain| explain.options);
+    let screen = settings
+        .screen
+        .then(|| top::Screen::new(unix_offset_ns, options));
     let capture = capture.map(|capture| capture.of_run(unix_offset_ns, printing.waits));
     let mut printer = Printer::new(printing, output).captured_by(capture);
     if let Some(screen) = &screen {

@@ -6,6 +6,9 @@ use clap::Args;
 
 use super::value;
 
+/// How long a packet may stay at one place, seconds, unless that is said.
+const SLOW: &str = "0.5";
+
 /// Whether causes are told.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Explaining")]
@@ -23,9 +26,21 @@ pub struct ExplainArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value = "0.5",
+        default_value = SLOW,
         value_parser = value::duration,
         requires = "explain"
     )]
     pub slow: Duration,
+}
+
+impl ExplainArgs {
+    /// Explaining or not, and nothing else said.
+    pub fn with_defaults(explain: bool) -> Self {
+        Self {
+            explain,
+            brief: false,
+            exit_code: false,
+            slow: value::duration(SLOW).unwrap_or_default(),
+        }
+    }
 }

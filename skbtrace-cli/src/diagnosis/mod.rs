@@ -24,6 +24,8 @@ mod netfilter;
 mod routing;
 mod rules;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 mod waits;
 mod words;

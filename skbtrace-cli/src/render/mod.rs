@@ -111,6 +111,15 @@ impl Format {
         }
     }
 
+    /// Whether it shows where events were lost.
+    #[must_use]
+    pub fn tells_gaps(&self) -> bool {
+        match self {
+            Self::Table(_) => false,
+            Self::Json(_) | Self::Tree(_) | Self::Summary(_) => true,
+        }
+    }
+
     /// The format's renderer. One that tells journeys explains them, too, if that is asked for;
     /// for the others there is [`Format::beside`].
     #[must_use]

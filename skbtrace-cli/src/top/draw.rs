@@ -27,16 +27,22 @@ use crate::render::totals;
 pub const AROUND_TREE: usize = 2;
 /// Lines of a pane that keys are not for.
 const SMALL: u16 = 4;
-/// With fewer lines there is one pane.
-const ALL_PANES: u16 = 18;
+/// Lines of the pane that keys are for, at least; with fewer it is the only one.
+const LARGE: u16 = 4;
+
+/// Lines of the panes that keys are not for, of so many in so high a terminal.
+fn others(height: usize, panes: usize) -> usize {
+    let others = (panes - 1) * usize::from(SMALL);
+    if height < 2 + others + usize::from(LARGE) {
+        0
+    } else {
+        others
+    }
+}
 
 /// Lines above and below the rows of the pane that keys are for.
-pub fn around_pane(height: usize) -> usize {
-    if height < usize::from(ALL_PANES) {
-        3
-    } else {
-        3 + 3 * usize::from(SMALL)
-    }
+pub fn around_pane(height: usize, panes: usize) -> usize {
+    3 + others(height, panes)
 }
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -54,8 +60,9 @@ Keys
   PgUp, PgDn           the same by a page
   Home, End, g, G      first row, last row
   Left, Right, h, l    move what is too long for the line
-  Enter                the tree of the chosen packet, or of the
-                       latest packet of the chosen flow
+  Enter                the tree of the chosen packet, of the latest
+                       packet of the chosen flow, or of the first
+                       one that shows the chosen finding
   Backspace            back to the tables
   p, Space             pause the screen; counting goes on
   ?                    these keys
@@ -139,17 +146,20 @@ fn lines<'a>(all: impl Iterator<Item = &'a str>, shift: usize, area: Rect, buffe
 }
 
 fn panes(state: &State, area: Rect, buffer: &mut Buffer) {
-    if area.height + 2 < ALL_PANES {
+    let panes = state.panes();
+    // Smaller than the terminal.
+    let others = others(usize::from(area.height) + 2, panes.len()) as u16;
+    if others == 0 {
         return pane(state, state.pane, area, buffer);
     }
     let mut y = area.y;
-    for each in Pane::ALL {
-        let height = if each == state.pane {
-            area.height - 3 * SMALL
+    for each in panes {
+        let height = if *each == state.pane {
+            area.height - others
         } else {
             SMALL
         };
-        pane(state, each, Rect { y, height, ..area }, buffer);
+        pane(state, *each, Rect { y, height, ..area }, buffer);
         y += height;
     }
 }
@@ -167,6 +177,7 @@ const FLOWS: [Column; 6] = [
 ];
 const FATES: [Column; 3] = [("PKTS", 6), ("FATE", 13), ("LAST HOP", 22)];
 const SEGMENTS: [Column; 4] = [("PASSED", 6), ("P50", 5), ("P99", 5), ("MAX", 5)];
+const FINDINGS: [Column; 2] = [("PKTS", 6), ("SURE", 7)];
 const PACKETS: [Column; 4] = [("AGO", 4), ("ID", 7), ("TOOK", 5), ("FATE", 18)];
 
 fn pane(state: &State, pane: Pane, area: Rect, buffer: &mut Buffer) {
@@ -181,6 +192,7 @@ fn pane(state: &State, pane: Pane, area: Rect, buffer: &mut Buffer) {
         ),
         Pane::Segments => (&SEGMENTS, format!("SEGMENT ({})", state.rows(pane))),
         Pane::Packets => (&PACKETS, format!("PACKET (latest {})", state.rows(pane))),
+        Pane::Findings => (&FINDINGS, format!("FINDING ({})", state.rows(pane))),
     };
     let focused = pane == state.pane;
     let at = state.at(pane);
@@ -244,6 +256,10 @@ fn cells(state: &State, pane: Pane, index: usize) -> Option<(Vec<String>, String
         }),
         Pane::Segments => view.segments.get(index).map(segment),
         Pane::Packets => view.packets.get(index).map(|row| packet(row, view.now_ns)),
+        Pane::Findings => view.findings.as_ref()?.get(index).map(|row| {
+            let cells = vec![words::count(row.packets), row.confidence.to_owned()];
+            (cells, format!("{}: {}", row.rule, row.sentence), true)
+        }),
     }
 }
 
@@ -308,7 +324,7 @@ fn row(
 ) {
     let mut x = 0;
     for ((title, width), cell) in columns.iter().zip(cells) {
-        let is_text = matches!(*title, "FATE" | "LAST HOP" | "ID");
+        let is_text = matches!(*title, "FATE" | "LAST HOP" | "ID" | "SURE");
         let blanks = width.saturating_sub(cell.len());
         let start = if is_text { x } else { x + blanks };
         text(buffer, area, start, 0, &cut(cell, *width), style);

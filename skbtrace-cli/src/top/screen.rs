@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     decode::Names,
+    diagnosis::Options,
     journey::Limits,
     printer::Flow,
     render::{TimeFormat, tree::Block},
@@ -66,12 +67,12 @@ struct Open {
 }
 
 impl Screen {
-    /// A screen that is not shown yet; so much is to be added to `CLOCK_MONOTONIC` for Unix time.
+    /// A screen that is not shown yet, with or without findings; so much is to be added to `CLOCK_MONOTONIC` for Unix time.
     #[must_use]
-    pub fn new(unix_offset_ns: i64) -> Self {
+    pub fn new(unix_offset_ns: i64, explain: Option<Options>) -> Self {
         let now = Instant::now();
         Self {
-            tally: Rc::new(RefCell::new(Tally::new(Limits::default()))),
+            tally: Rc::new(RefCell::new(Tally::new(Limits::default(), explain))),
             block: Block::new(TimeFormat::WallClock { unix_offset_ns }),
             state: State::default(),
             started: now,
@@ -167,7 +168,19 @@ impl Screen {
     }
 
     fn look_into(&mut self, serial: u64, names: &dyn Names) {
-        let kept = self.tally.borrow().family(serial);
+        let findings = self.state.view.findings.iter().flatten();
+        let findings: Vec<_> = findings.filter(|row| row.serial == serial).collect();
+        let first = findings.first().map(|row| Rc::clone(&row.family));
+        let mut text = Vec::new();
+        for row in findings {
+            let line = format!(
+                "FINDING {} {}: {}\n",
+                row.rule, row.confidence, row.sentence
+            );
+            text.extend_from_slice(line.as_bytes());
+            text.extend_from_slice(format!("  check: {}\n", row.check).as_bytes());
+        }
+        let kept = first.or_else(|| self.tally.borrow().family(serial));
         let shown = || {
             let mut packets = self.state.view.packets.iter();
             let row = packets.find(|row| row.serial == serial)?;
@@ -176,7 +189,6 @@ impl Screen {
         // A paused screen may show what is not kept any more.
         match kept.or_else(shown) {
             Some(family) => {
-                let mut text = Vec::new();
                 self.block.push(&family, names, &mut text);
                 self.state.open(&String::from_utf8_lossy(&text));
             }

@@ -19,19 +19,22 @@ pub enum Pane {
     Segments,
     /// The latest packets.
     Packets,
+    /// What was found.
+    Findings,
 }
 
 impl Pane {
     /// All of them, from the top.
-    pub const ALL: [Self; 4] = [Self::Flows, Self::Fates, Self::Segments, Self::Packets];
+    const ALL: [Self; 5] = [
+        Self::Flows,
+        Self::Fates,
+        Self::Segments,
+        Self::Packets,
+        Self::Findings,
+    ];
 
     fn index(self) -> usize {
         self as usize
-    }
-
-    fn by(self, steps: usize) -> Self {
-        let next = (self.index() + steps) % Self::ALL.len();
-        Self::ALL.get(next).copied().unwrap_or_default()
     }
 }
 
@@ -63,7 +66,7 @@ pub struct State {
     /// The table that keys are for.
     pub pane: Pane,
     /// By number of the table.
-    pub at: [At; 4],
+    pub at: [At; 5],
     /// A packet's tree, in place of the tables.
     pub tree: Option<Tree>,
     /// The keys are shown, in place of the tables.
@@ -93,6 +96,19 @@ impl State {
         self.at.get(pane.index()).copied().unwrap_or_default()
     }
 
+    /// The tables that there are, from the top.
+    pub fn panes(&self) -> &'static [Pane] {
+        let count = Pane::ALL.len() - usize::from(self.view.findings.is_none());
+        Pane::ALL.get(..count).unwrap_or(&Pane::ALL)
+    }
+
+    /// So many tables on.
+    fn pane_by(&self, steps: usize) -> Pane {
+        let panes = self.panes();
+        let next = (self.pane.index() + steps) % panes.len();
+        panes.get(next).copied().unwrap_or_default()
+    }
+
     /// How many rows a table has.
     pub fn rows(&self, pane: Pane) -> usize {
         match pane {
@@ -100,6 +116,7 @@ impl State {
             Pane::Fates => self.view.fates.len(),
             Pane::Segments => self.view.segments.len(),
             Pane::Packets => self.view.packets.len(),
+            Pane::Findings => self.view.findings.as_ref().map_or(0, Vec::len),
         }
     }
 
@@ -165,9 +182,9 @@ impl State {
                 // Longer than any line.
                 *shift = usize::min(*shift + SIDEWAYS, 1 << 14);
             }
-            KeyCode::Tab if self.tree.is_none() => self.pane = self.pane.by(1),
+            KeyCode::Tab if self.tree.is_none() => self.pane = self.pane_by(1),
             KeyCode::BackTab if self.tree.is_none() => {
-                self.pane = self.pane.by(Pane::ALL.len() - 1);
+                self.pane = self.pane_by(self.panes().len() - 1);
             }
             KeyCode::Enter if self.tree.is_none() => {
                 return self.chosen().map_or(Reaction::None, Reaction::Open);
@@ -183,6 +200,7 @@ impl State {
         match self.pane {
             Pane::Flows => Some(self.view.flows.get(row)?.latest),
             Pane::Packets => Some(self.view.packets.get(row)?.serial),
+            Pane::Findings => Some(self.view.findings.as_ref()?.get(row)?.serial),
             Pane::Fates | Pane::Segments => None,
         }
     }
@@ -216,7 +234,7 @@ impl State {
     fn page(&self) -> usize {
         let around = match self.tree {
             Some(_) => super::draw::AROUND_TREE,
-            None => super::draw::around_pane(self.height),
+            None => super::draw::around_pane(self.height, self.panes().len()),
         };
         self.height.saturating_sub(around).max(1)
     }

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     decode::Names,
+    diagnosis::{Diagnosis, Options, Told},
     event::{Event, Packet},
     gap::Gap,
     journey::{Closed, Counts, Family, Fate, Journeys, Limits},
@@ -30,26 +31,29 @@ const DIGITS: u8 = 2;
 /// Longer times count as this long: an hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
+/// Findings whose packets are kept.
+pub const FINDINGS: usize = 100;
+
 /// Counts what it is given to render, and writes nothing.
 pub struct Watch(pub(super) Rc<RefCell<Tally>>);
 
 impl Renderer for Watch {
     fn header(&mut self, _out: &mut Vec<u8>) {}
 
-    fn event(&mut self, event: &Event<'_>, _names: &dyn Names, _out: &mut Vec<u8>) {
+    fn event(&mut self, event: &Event<'_>, names: &dyn Names, _out: &mut Vec<u8>) {
         let mut tally = self.0.borrow_mut();
         tally.journeys.event(event);
-        tally.take();
+        tally.take(names);
     }
 
     fn lost(&mut self, gap: &Gap, _names: &dyn Names, _out: &mut Vec<u8>) {
         self.0.borrow_mut().journeys.lost(gap);
     }
 
-    fn settled(&mut self, until_ns: u64, _names: &dyn Names, _out: &mut Vec<u8>) -> bool {
+    fn settled(&mut self, until_ns: u64, names: &dyn Names, _out: &mut Vec<u8>) -> bool {
         let mut tally = self.0.borrow_mut();
         tally.journeys.settled(until_ns);
-        tally.take();
+        tally.take(names);
         tally.journeys.is_waiting()
     }
 }
@@ -67,6 +71,21 @@ pub struct Tally {
     latest_hops: usize,
     /// Families so far.
     serial: u64,
+    /// Only when it is asked for.
+    diagnosis: Option<Diagnosis>,
+    /// The first packet of each finding, with what to do about it.
+    found: Vec<Found>,
+}
+
+/// What is kept of a finding.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What to look at.
+    pub check: String,
+    /// The first packet that showed it, as [`Latest::serial`].
+    pub serial: u64,
+    /// It.
+    pub family: Rc<Family>,
 }
 
 /// A family that is kept.
@@ -80,9 +99,11 @@ pub struct Latest {
 }
 
 impl Tally {
-    /// Of nothing yet.
-    pub fn new(limits: Limits) -> Self {
+    /// Of nothing yet; explaining, if that is asked for.
+    pub fn new(limits: Limits, explain: Option<Options>) -> Self {
         Self {
+            diagnosis: explain.map(Diagnosis::new),
+            found: Vec::new(),
             journeys: Journeys::new(limits),
             totals: Totals::new(),
             flows: Flows::new(FLOWS),
@@ -114,23 +135,46 @@ impl Tally {
         Some(Rc::clone(&found.family))
     }
 
+    /// Whether there can be findings.
+    pub fn explains(&self) -> bool {
+        self.diagnosis.is_some()
+    }
+
+    /// What was found, and the first packet of each.
+    pub fn found(&self) -> impl Iterator<Item = (&Told, &Found)> {
+        let told = self.diagnosis.iter().flat_map(Diagnosis::told);
+        told.zip(&self.found)
+    }
+
     /// Differs whenever something else is to be seen.
     pub fn age(&self) -> (u64, u64, u64) {
         let counts = self.counts();
         (counts.events, counts.lost, self.serial)
     }
 
-    fn take(&mut self) {
+    fn take(&mut self, names: &dyn Names) {
         while let Some(family) = self.journeys.take() {
             self.serial += 1;
             self.totals.add(&family);
             self.flows.add(&family, self.serial);
+            let family = Rc::new(family);
+            let explained = self.diagnosis.as_mut();
+            let new = explained.map(|diagnosis| diagnosis.family(&family, names));
+            for finding in new.into_iter().flatten() {
+                if self.found.len() < FINDINGS {
+                    self.found.push(Found {
+                        check: finding.check,
+                        serial: self.serial,
+                        family: Rc::clone(&family),
+                    });
+                }
+            }
             let hops = family.journeys.iter().map(|journey| journey.hops.len());
             let hops = hops.sum();
             self.latest_hops += hops;
             self.latest.push_back(Latest {
                 serial: self.serial,
-                family: Rc::new(family),
+                family,
                 hops,
             });
             while self.latest.len() > LATEST

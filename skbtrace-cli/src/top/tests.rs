@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     decode::testing::{self, Machine},
+    diagnosis::Options,
     gap::Gap,
     journey::{
         Limits,
@@ -34,7 +35,16 @@ use std::{cell::RefCell, rc::Rc};
 const NOW_NS: u64 = 72_000_000_000;
 
 fn watch(records: &[Record], gap: Option<(usize, Gap)>) -> Watch {
-    let mut watch = Watch(Rc::new(RefCell::new(Tally::new(Limits::default()))));
+    watch_explained(records, gap, None)
+}
+
+fn watch_explained(
+    records: &[Record],
+    gap: Option<(usize, Gap)>,
+    explain: Option<Options>,
+) -> Watch {
+    let tally = Tally::new(Limits::default(), explain);
+    let mut watch = Watch(Rc::new(RefCell::new(tally)));
     told(&mut watch, records, gap);
     let is_waiting = watch.settled(NOW_NS, &Machine::new(), &mut Vec::new());
     assert!(!is_waiting);
@@ -125,6 +135,29 @@ fn a_larger_terminal() {
     press(&mut state, KeyCode::Down);
     press(&mut state, KeyCode::Char('p'));
     insta::assert_snapshot!(drawn(&state, 100, 30));
+}
+
+/// What waits for longer than a millisecond is found, and opens with the first packet that did.
+#[test]
+fn findings() {
+    let slow = |id: u64, time_ns| {
+        let mut both = passing(id, time_ns, 1);
+        let mut later = at(id, "ip_forward", time_ns + 3_000_000);
+        later.packet[24 + 19] = 1;
+        both.insert(1, testing::parse(later.as_bytes()));
+        both[2].event.time_ns = time_ns + 3_001_000;
+        both
+    };
+    let records = [slow(1, 10_000), slow(2, 40_000_000)].concat();
+    let options = Options {
+        patience_ns: 1_000_000,
+    };
+    let watch = watch_explained(&records, None, Some(options));
+    let mut state = state(&watch);
+    press(&mut state, KeyCode::BackTab);
+    assert_eq!(state.pane, Pane::Findings);
+    insta::assert_snapshot!(drawn(&state, 80, 24));
+    assert_eq!(press(&mut state, KeyCode::Enter), Reaction::Open(1));
 }
 
 #[test]
@@ -284,7 +317,7 @@ proptest! {
             })
             .collect();
         records.sort_by_key(|record| record.event.time_ns);
-        let watch = Watch(Rc::new(RefCell::new(Tally::new(Limits { families: 2, hops: 20 }))));
+        let watch = Watch(Rc::new(RefCell::new(Tally::new(Limits { families: 2, hops: 20 }, None))));
         told(&mut Watch(Rc::clone(&watch.0)), &records, None);
         let mut state = State { height: height.into(), ..State::default() };
         state.update(view(&watch));

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::tally::{Latest, Tally};
+use super::tally::{Found, Latest, Tally};
 use crate::{
+    diagnosis::Told,
     event::Packet,
     journey::{Counts, Family},
     render::totals::FateText,
@@ -39,6 +40,27 @@ pub struct View {
     pub segments: Vec<SegmentRow>,
     /// Families, the newest first.
     pub packets: Vec<PacketRow>,
+    /// What was found, in that order; `None` when nobody asked.
+    pub findings: Option<Vec<FindingRow>>,
+}
+
+/// A finding.
+#[derive(Clone, Debug)]
+pub struct FindingRow {
+    /// Packets that showed it.
+    pub packets: u64,
+    /// `certain` or `likely`.
+    pub confidence: &'static str,
+    /// Which rule.
+    pub rule: &'static str,
+    /// What it says.
+    pub sentence: String,
+    /// What to do.
+    pub check: String,
+    /// The first packet.
+    pub serial: u64,
+    /// Likewise.
+    pub family: Rc<Family>,
 }
 
 /// A flow.
@@ -135,7 +157,24 @@ impl View {
                 })
                 .collect(),
             packets: tally.latest().map(PacketRow::of).collect(),
+            findings: tally
+                .explains()
+                .then(|| tally.found().map(FindingRow::of).collect()),
             ..Self::default()
+        }
+    }
+}
+
+impl FindingRow {
+    fn of((told, found): (&Told, &Found)) -> Self {
+        Self {
+            packets: told.packets,
+            confidence: told.confidence.word(),
+            rule: told.rule,
+            sentence: told.sentence.clone(),
+            check: found.check.clone(),
+            serial: found.serial,
+            family: Rc::clone(&found.family),
         }
     }
 }

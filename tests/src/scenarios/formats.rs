@@ -5,18 +5,20 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::trial;
 use crate::demo::{OPTIONS, SCENARIOS};
 use crate::frontend::Frontend;
-use crate::topology::{CLIENT, CLIENT_PORT, Cluster, PORT, SERVER, SERVER_MAC, SERVICE};
+use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, SERVER, SERVER_MAC, SERVICE};
 use crate::tracer::{Outcome, Tracer};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("json", json_tells_what_the_table_tells),
         trial("json_closed_pipe", json_closed_pipe),
+        trial("json_tells_of_losses", json_tells_of_losses),
     ]
 }
 
@@ -230,4 +232,26 @@ fn has(line: &Value, expected: &[(&str, Value)]) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the account says was lost is among the lines, too.
+fn json_tells_of_losses() -> Result<()> {
+    let cluster = topology::pods()?;
+    let tracer = Tracer::start(&[&as_json()[..], &["--buffer", "64K"]].concat())?;
+    tracer.signal(Signal::SIGSTOP)?;
+    cluster.send(500)?;
+    tracer.signal(Signal::SIGCONT)?;
+    let outcome = tracer.stop_unparsed()?;
+    outcome.in_short().explain((|| {
+        let mut lost = 0;
+        for line in &outcome.stdout {
+            let line: Value = serde_json::from_str(line).context("not JSON")?;
+            if line["type"] == "lost" {
+                lost += line["events"].as_u64().context("a number")?;
+            }
+        }
+        ensure!(lost > 0, "no line of lost events");
+        ensure!(outcome.lost == Some(lost), "{lost} lost by the lines");
+        Ok(())
+    })())
 }

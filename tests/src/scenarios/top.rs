@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("top_shows_a_flow_and_its_tree", flow_and_tree),
         trial("top_gives_the_terminal_back", given_back),
+        trial("top_shows_what_is_found", finding),
     ]
 }
 
@@ -242,6 +243,26 @@ fn flow_and_tree() -> Result<()> {
     session.wait_for("netns ")?;
     session.press("\x7f")?;
     session.wait_for("PKTS")?;
+    session.press("q")?;
+    let code = session.end()?;
+    ensure!(code == Some(0), "exit code {code:?}");
+    Ok(())
+}
+
+/// A datagram to a port where nobody listens, and its tree.
+fn finding() -> Result<()> {
+    let cluster = topology::pods()?;
+    let mut session = Session::start(&[PATH, &["--explain"]].concat())?;
+    session.wait_for("FINDING (0)")?;
+    let sender = traffic::udp_socket(&cluster.client, topology::at(CLIENT, 0)?)?;
+    traffic::send(&sender, topology::at(SERVER, PORT)?, b"nobody")?;
+    session.wait_for("FINDING (1)")?;
+    // The last table, which then has the most lines.
+    session.press("\x1b[Z")?;
+    session.wait_for("no-socket: nobody listens at UDP")?;
+    session.press("\r")?;
+    session.wait_for("FINDING no-socket certain")?;
+    session.wait_for("check: ")?;
     session.press("q")?;
     let code = session.end()?;
     ensure!(code == Some(0), "exit code {code:?}");

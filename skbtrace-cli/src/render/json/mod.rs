@@ -14,6 +14,7 @@ mod action;
 mod clock;
 mod finding;
 mod interface;
+mod lost;
 mod netfilter;
 mod packet;
 mod place;
@@ -40,6 +41,7 @@ use super::{
 use crate::{
     decode::Names,
     event::{Action, Event, Packet, ShortName, Vlans},
+    gap::Gap,
     lineage::{Parent, Place},
 };
 
@@ -205,6 +207,10 @@ impl Renderer for Json {
 
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
         self.line(event, names, out);
+    }
+
+    fn lost(&mut self, gap: &Gap, _names: &dyn Names, out: &mut Vec<u8>) {
+        self.gap(gap, out);
     }
 }
 

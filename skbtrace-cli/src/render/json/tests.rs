@@ -79,8 +79,8 @@ fn the_schema_is_this_versions() {
     assert!(BEGIN.contains(&format!("\"schema\":{VERSION},")));
 }
 
-/// The lines of a finding.
-fn findings(json: &mut Json, machine: &Machine) -> Vec<Value> {
+/// The lines that are not events'.
+fn others(json: &mut Json, machine: &Machine) -> Vec<Value> {
     let finding = Finding {
         rule: "no-socket",
         confidence: Confidence::Certain,
@@ -99,6 +99,12 @@ fn findings(json: &mut Json, machine: &Machine) -> Vec<Value> {
     let mut out = Vec::new();
     json.finding(&finding, Some(7), &[event, event], machine, &mut out);
     Json::finding_count(&count, &mut out);
+    let gap = Gap {
+        since_ns: 1,
+        until_ns: 2_000_000_007,
+        lost: vec![0, 7],
+    };
+    json.lost(&gap, machine, &mut out);
     let text = String::from_utf8(out).expect("UTF-8");
     let lines = text.lines().map(serde_json::from_str);
     let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("JSON");
@@ -123,7 +129,7 @@ fn lines_and_schema_agree() {
         let line = parse(&String::from_utf8(out).expect("UTF-8"));
         JUDGE.check(&line, &mut told).expect("as the schema says");
     }
-    for line in findings(&mut json, &machine) {
+    for line in others(&mut json, &machine) {
         JUDGE.check(&line, &mut told).expect("as the schema says");
     }
     let never: Vec<_> = JUDGE.keys().filter(|key| !told.contains(key)).collect();
