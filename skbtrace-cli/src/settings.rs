@@ -6,26 +6,24 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
+use crate::{
+    args::{ExplainArgs, FilterArgs, TopArgs, TraceArgs},
+    capture::CaptureFile,
+    diagnosis::{self, Options},
+    filter::{self, Values, can_match},
+    journey::role,
+    kernel::{
+        netns::{self, NetnsSpec},
+        sections,
+    },
+    recording::Rotation,
+    render::Explain,
+};
 use clap::{ValueEnum, builder::PossibleValue};
 use regex::Regex;
 use skbtrace_common::{
     config::Filter,
     hooks::{HOOKS, Hook, Kind, SETS, TUNNEL},
-};
-use thiserror::Error;
-
-use crate::{
-    args::{ExplainArgs, FilterArgs, OutputArgs, RecordingArgs, TopArgs, TraceArgs},
-    capture::{CaptureFile, is_same_file},
-    diagnosis::{self, Options},
-    filter::{self, TooMany, Values, can_match},
-    journey::role,
-    kernel::{
-        netns::{self, NetnsError, NetnsSpec},
-        sections,
-    },
-    recording::Rotation,
-    render::Explain,
 };
 
 // By hand and not derived: clap would turn the documentation of the variants into help texts, and
@@ -45,12 +43,14 @@ macro_rules! values {
     };
 }
 
+mod error;
+mod files;
 mod look;
 
+pub use error::SettingsError;
+use files::snaplen;
+pub use files::{capture, check_files, rotation};
 pub use look::{ColorChoice, FormatChoice, Look, TimeStyle};
-
-/// Of each packet, bytes that a capture has unless it is told otherwise.
-const SNAPLEN: u32 = 128;
 
 /// Everything a run is told.
 #[derive(Clone, Debug)]
@@ -169,65 +169,6 @@ values!(
     Kprobe = "kprobe"
 );
 values!(Transport: Auto = "auto", Ringbuf = "ringbuf", Perf = "perf");
-
-/// Why arguments that were well formed cannot be run with.
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// More alternatives than the kernel side has room for.
-    #[error(transparent)]
-    TooMany(#[from] TooMany),
-    /// A namespace that was not found.
-    #[error("--netns {spec}: {error}")]
-    Netns {
-        /// As given.
-        spec: NetnsSpec,
-        /// What was wrong.
-        error: NetnsError,
-    },
-    /// `--func` leaves nothing.
-    #[error(
-        "--func {pattern}: no function of {sets} has a matching name; \
-         \"skbtrace hooks\" lists the functions"
-    )]
-    NoFunction {
-        /// The regular expression.
-        pattern: String,
-        /// The chosen sets, as options.
-        sets: String,
-    },
-    /// `--backend fentry` with `--all`.
-    #[error(
-        "--backend fentry: not with --all, since the kernel takes minutes to undo so many; \
-         leave it out, or choose kprobe-multi or kprobe"
-    )]
-    AllByFentry,
-    /// `--no-follow` with what tells journeys.
-    #[error(
-        "--no-follow: not with {0}, which follows each packet to its end; leave one of \
-         them out"
-    )]
-    NotFollowed(&'static str),
-    /// `--pcapng -` with what is printed.
-    #[error(
-        "--pcapng -: not with --print, which needs standard output too; leave one of them out, or \
-         print to a file with --output"
-    )]
-    StandardOutput,
-    /// `--pcapng` with a file that something else is written to.
-    #[error("--pcapng {}: {option} names the same file; give each its own", path.display())]
-    OneFile {
-        /// As given.
-        path: PathBuf,
-        /// What else is written there.
-        option: &'static str,
-    },
-    /// The filters leave nothing.
-    #[error(
-        "the filters exclude each other: no packet at any of the chosen functions can match all \
-         of them; leave one out (all options must match, of one option's values any)"
-    )]
-    NothingMatches,
-}
 
 impl Settings {
     /// Whether to listen on `hook`: in a chosen set, with a name that was asked for, and at a
@@ -399,60 +340,6 @@ pub fn explain(given: &ExplainArgs) -> Option<Explain> {
         options: Options { patience_ns },
         brief: given.brief,
     })
-}
-
-/// When a recording goes on in a further file.
-#[must_use]
-pub fn rotation(recording: &RecordingArgs) -> Option<Rotation> {
-    let size = recording.rotate?;
-    Some(Rotation {
-        size,
-        keep: recording.keep,
-    })
-}
-
-/// How many bytes of each packet the kernel side is to hand over.
-fn snaplen(recording: &RecordingArgs) -> u32 {
-    let by_default = recording.pcapng.as_ref().map_or(0, |_| SNAPLEN);
-    recording.snaplen.unwrap_or(by_default)
-}
-
-/// Where packets are to be written for Wireshark.
-#[must_use]
-pub fn capture(recording: &RecordingArgs) -> Option<CaptureFile> {
-    let path = recording.pcapng.clone()?;
-    Some(CaptureFile {
-        path: Some(path).filter(|path| path.as_os_str() != "-"),
-        snaplen: recording.snaplen,
-    })
-}
-
-/// Refuses to write two things to one place.
-pub fn check_files(recording: &RecordingArgs, output: &OutputArgs) -> Result<(), SettingsError> {
-    let Some(path) = &recording.pcapng else {
-        return Ok(());
-    };
-    let printed = output.output.as_deref().filter(|_| recording.prints());
-    if path.as_os_str() == "-" {
-        let is_taken = recording.prints() && printed.is_none_or(|path| path.as_os_str() == "-");
-        return if is_taken {
-            Err(SettingsError::StandardOutput)
-        } else {
-            Ok(())
-        };
-    }
-    for (option, other) in [
-        ("--write", recording.write.as_deref()),
-        ("--output", printed),
-    ] {
-        if other.is_some_and(|other| is_same_file(path, other)) {
-            return Err(SettingsError::OneFile {
-                path: path.clone(),
-                option,
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Finds a network namespace of this machine.

@@ -11,20 +11,43 @@ use skbtrace_common::hooks::Stage;
 /// `PACKET_OTHERHOST` (include/uapi/linux/if_packet.h).
 pub const OTHERHOST: u8 = 3;
 
-/// Whether nobody misses it: a copy that a bridge, which floods or is promiscuous, gave to somebody it
-/// is not for, while the packet itself goes its way.
+/// TCP's flags, as in [`crate::event::TcpFlags`].
+pub const SYN: u8 = 1 << 1;
+pub const RST: u8 = 1 << 2;
+pub const PSH: u8 = 1 << 3;
+
+/// Functions that answer a segment for which there is no socket.
+const RESETS: [&str; 2] = ["tcp_v4_send_reset", "tcp_v6_send_reset"];
+
+fn has_no_socket(hop: &Hop) -> bool {
+    matches!(&hop.what, What::Dropped(dropped)
+        if matches!(&dropped.reason, OwnReason::Named(name) if &**name == "NO_SOCKET"))
+}
+
+/// Whether nobody misses it.
 fn is_spare(case: &Case<'_>, hop: &Hop) -> bool {
-    let mut others = case.family.journeys.iter().enumerate();
-    // Programs that ping read copies; the answer itself is for the kernel's own kind of socket.
-    let is_icmp =
-        matches!(hop.packet, Packet::Ip(ip) if matches!(ip.transport, Transport::Icmp(_)));
-    let is_at = |name: &str| {
+    let is_at = |names: &[&str]| {
         let mut hops = case.journey.hops.iter();
-        hops.any(|hop| &**hop.function() == name)
+        hops.any(|hop| names.contains(&&**hop.function()))
     };
-    if is_icmp && (is_at("icmp_rcv") || is_at("icmpv6_rcv")) {
-        return true;
+    let transport = match hop.packet {
+        Packet::Ip(ip) => Some(ip.transport),
+        _ => None,
+    };
+    match transport {
+        // Programs that ping read copies; the answer itself is for the kernel's own kind of socket.
+        Some(Transport::Icmp(_)) if is_at(&["icmp_rcv", "icmpv6_rcv"]) => return true,
+        // The last words of a connection come again when they were slow, and find nobody any more.
+        Some(Transport::Tcp(_, Some(flags)))
+            if flags.0 & (SYN | PSH) == 0 && (is_at(&RESETS) || has_no_socket(hop)) =>
+        {
+            return true;
+        }
+        _ => {}
     }
+    // A copy that a bridge, which floods or is promiscuous, gave to somebody it is not for, while the
+    // packet itself goes its way.
+    let mut others = case.family.journeys.iter().enumerate();
     hop.pkt_type == Some(OTHERHOST)
         && others.any(|(at, journey)| {
             at != case.index && !matches!(journey.fate, Fate::Dropped(_) | Fate::FreedInList(_))

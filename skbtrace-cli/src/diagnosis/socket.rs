@@ -2,7 +2,7 @@
 
 use super::{
     Case, Cause,
-    loss::Loss,
+    loss::{Loss, RST, SYN},
     memory::{Flow, shown},
     words::{netns, place, target, towards},
 };
@@ -39,6 +39,12 @@ pub fn none(loss: &Loss<'_>) -> Option<Cause> {
         return None;
     }
     let packet = loss.packet();
+    if let Packet::Ip(ip) = packet
+        && let Transport::Tcp(_, Some(flags)) = ip.transport
+        && flags.0 & SYN == 0
+    {
+        return unknown_connection(loss, told);
+    }
     let (answer, command) = match (&packet, told) {
         (Packet::Ip(ip), Some(_)) if matches!(ip.transport, Transport::Tcp(..)) => {
             ("; the sender gets a reset", "ss -ltnp")
@@ -53,6 +59,20 @@ pub fn none(loss: &Loss<'_>) -> Option<Cause> {
         "in that netns: {command}: does the program run, at this port, and at this address or all?"
     );
     loss.shows(Cause::certain("no-socket", sentence, check), told)
+}
+
+/// Data of a connection that the host knows nothing of.
+fn unknown_connection(loss: &Loss<'_>, told: Option<usize>) -> Option<Cause> {
+    let flow = Flow::of(&loss.packet())?;
+    let sentence = format!(
+        "{} knows nothing of a TCP connection to {}, and resets it",
+        netns(loss.place().netns, loss.case.names),
+        shown(flow.to),
+    );
+    let check = "the program, or the host, was started anew; or the connection is another backend's, \
+                 as after a change of a Service";
+    let cause = Cause::likely("tcp-reset", sentence, check);
+    loss.shows(cause, told)
 }
 
 /// The socket has no room.
@@ -119,7 +139,6 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Cause> {
 
 /// A connection is reset, and nothing that was told before is the cause.
 pub fn reset(case: &Case<'_>) -> Option<Cause> {
-    const RST: u8 = 1 << 2;
     let packet = case.journey.packet();
     let Packet::Ip(ip) = packet else { return None };
     let Transport::Tcp(_, Some(flags)) = ip.transport else {
