@@ -1,5 +1,8 @@
 //! Builds the kernel side and embeds it, and finds out which commit this is.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::{env, process::Command};
 
 use anyhow::{Context as _, anyhow};
@@ -11,8 +14,13 @@ const TOOLCHAIN: &str = "SKBTRACE_EBPF_TOOLCHAIN";
 /// (`cargo xtask setup` makes it).
 const DISTRIBUTION: &str = "debian";
 
+/// Where all builds of this tree keep what the compiler made of the kernel side (set in
+/// .cargo/config.toml): it is the same for tests, guests and fuzzing, and takes a minute.
+const SHARED: &str = "SKBTRACE_EBPF_TARGET_DIR";
+
 fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-env-changed={TOOLCHAIN}");
+    println!("cargo:rerun-if-env-changed={SHARED}");
     println!("cargo:rerun-if-changed=../.git/HEAD");
     println!("cargo:rerun-if-changed=../.git/refs/heads");
     if let Some(commit) = output("git", &["rev-parse", "--short=12", "HEAD"]) {
@@ -28,6 +36,10 @@ fn main() -> anyhow::Result<()> {
     }
     let root = env::var("CARGO_MANIFEST_DIR").context("CARGO_MANIFEST_DIR")? + "/../skbtrace-ebpf";
     println!("cargo:rerun-if-changed=../skbtrace-common/src");
+    if let Some(shared) = env::var_os(SHARED) {
+        let out = env::var_os("OUT_DIR").context("OUT_DIR")?;
+        share(Path::new(&out), Path::new(&shared))?;
+    }
     build_ebpf(
         [Package {
             name: "skbtrace-ebpf",
@@ -44,13 +56,24 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
+/// Leads aya-build, whose target directory is `OUT_DIR/aya-build/target/PACKAGE`, to the shared one.
+fn share(out: &Path, shared: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(shared).with_context(|| format!("cannot make {}", shared.display()))?;
+    let own = out.join("aya-build/target");
+    if own.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(out.join("aya-build"))?;
+    symlink(shared, &own).with_context(|| format!("cannot link {}", own.display()))
+}
+
 /// Nightly when it has the library sources, as rustup users have it; otherwise the
 /// distribution's.
 fn choose() -> String {
     let nightly = "nightly";
     let sysroot = output("rustup", &["run", nightly, "rustc", "--print", "sysroot"]);
     let has_sources =
-        sysroot.is_some_and(|root| std::fs::exists(root + "/lib/rustlib/src").unwrap_or(false));
+        sysroot.is_some_and(|root| fs::exists(root + "/lib/rustlib/src").unwrap_or(false));
     if has_sources { nightly } else { DISTRIBUTION }.to_owned()
 }
 

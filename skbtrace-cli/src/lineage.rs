@@ -8,11 +8,9 @@
 //! the one that appeared first is forgotten first. One that comes back after that is a new number,
 //! and one whose parent is not known any more says so; neither is guessed.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
-    num::NonZeroU64,
-};
+use std::{collections::VecDeque, num::NonZeroU64};
+
+use rustc_hash::FxHashMap;
 
 use crate::event::Event;
 
@@ -51,7 +49,7 @@ pub enum Parent {
 /// The packets that are known.
 #[derive(Debug)]
 pub struct Lineage {
-    packets: HashMap<PacketId, Known, BuildHasherDefault<Spread>>,
+    packets: FxHashMap<PacketId, Known>,
     /// In order of appearance.
     order: VecDeque<PacketId>,
     /// The next number.
@@ -67,29 +65,6 @@ struct Known {
     parent: Option<PacketId>,
 }
 
-/// Hashes an identity. The kernel side counts them up and nobody else chooses them, so that no
-/// stronger hash is needed than one that spreads the bits.
-#[derive(Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // Multiplying spreads every bit upwards (Knuth), and both ends are looked at.
-        let product = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ product >> 32;
-    }
-}
-
 impl Lineage {
     /// How many packets are remembered; some 6 MB.
     pub const REMEMBERED: usize = 1 << 16;
@@ -102,7 +77,7 @@ impl Lineage {
 
     fn remembering(remembered: usize) -> Self {
         Self {
-            packets: HashMap::default(),
+            packets: FxHashMap::default(),
             order: VecDeque::new(),
             next: 1,
             remembered,

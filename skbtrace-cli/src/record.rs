@@ -3,15 +3,15 @@
 //! Bytes come from a ring buffer, from a perf buffer, which pads them, or from a recorded file,
 //! and are looked at in this one place: whether they are long enough for what they claim to be.
 //!
-//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, and has exactly the
-//! [`Extra`] of that kind. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
+//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, has exactly the
+//! [`Extra`] of that kind, and zeros where nothing was captured. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
 
 use skbtrace_common::{
     Plain,
     record::{
-        HAS_BYTES, HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT,
-        KIND_NEIGHBOUR, KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, NAME, RawBytes, RawConntrack,
-        RawEvent, RawNat, RawNeighbour, RawSocket, RawStack, RawTunnel, RawVerdict,
+        FROM_SOCK, HAS_BYTES, HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT,
+        KIND_NEIGHBOUR, KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, LEAD, NAME, PLAIN_BODY, RawBytes,
+        RawConntrack, RawEvent, RawNat, RawNeighbour, RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
@@ -99,7 +99,8 @@ impl Record {
     // Where it is read from the buffer, it is then made in its place.
     #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let event: RawEvent = read(bytes)?;
+        let mut event: RawEvent = read(bytes)?;
+        clear_unwritten(&mut event);
         let (extra, size) = match event.kind {
             KIND_HOP | KIND_CLONE | KIND_DROP => (Extra::None, size_of::<RawEvent>()),
             KIND_VERDICT => (
@@ -136,6 +137,24 @@ impl Record {
             stack,
             bytes,
         })
+    }
+}
+
+/// Clears the buffer's memory behind the captured bytes, which no one wrote.
+#[inline]
+fn clear_unwritten(event: &mut RawEvent) {
+    if event.flags & FROM_SOCK != 0 {
+        return;
+    }
+    let captured = usize::from(event.captured);
+    if captured <= PLAIN_BODY {
+        // Of a length that is known here.
+        event.packet[LEAD + PLAIN_BODY..].fill(0);
+    }
+    if captured != PLAIN_BODY
+        && let Some(rest) = event.packet.get_mut(LEAD + captured..)
+    {
+        rest.fill(0);
     }
 }
 

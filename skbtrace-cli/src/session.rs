@@ -137,7 +137,7 @@ fn finish(
             Drained::All => u64::MAX,
             Drained::Until(time) => time,
         };
-        result = run.print(&mut events, due);
+        result = run.print(&mut engine, &mut events, due);
         if drained == Drained::All {
             break;
         }
@@ -225,7 +225,7 @@ async fn follow(
         let drained = engine.drain(events);
         log.flush();
         run.lost(engine);
-        if let Flow::ReaderGone = run.print(events, settled)? {
+        if let Flow::ReaderGone = run.print(engine, events, settled)? {
             return Ok(Flow::ReaderGone);
         }
         if run.printer.has_enough() {
@@ -260,11 +260,14 @@ struct Run {
 
 impl Run {
     /// Records and prints the events that happened until `due_ns`.
-    fn print(&mut self, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
+    fn print(&mut self, engine: &mut Engine, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
         self.names.update();
         while !self.printer.has_enough()
-            && let Some(record) = events.pop(due_ns)
+            && let Some(bytes) = events.pop(due_ns)
         {
+            let Some(record) = engine.record(bytes) else {
+                continue;
+            };
             let names: &dyn Names = match &mut self.recording {
                 None => &self.names,
                 Some(recording) => {

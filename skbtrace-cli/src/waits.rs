@@ -6,8 +6,9 @@
 //! them it was not seen to leave the queue. Where the first was not seen, there is none. Memory is
 //! bounded as that of [`crate::lineage`] is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
 use skbtrace_common::hooks::{HOOKS, Hook, Kind, Stage};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 /// Packets in queues.
 #[derive(Debug, Default)]
 pub struct Waits {
-    queued: HashMap<PacketId, Queued>,
+    queued: FxHashMap<PacketId, Queued>,
     /// In the order in which they were first queued; may name packets that are not any more.
     order: VecDeque<PacketId>,
 }

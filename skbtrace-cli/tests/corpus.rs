@@ -130,6 +130,21 @@ fn replays_print_what_was_printed_live() {
     }
 }
 
+/// A file of each version that is no longer written is kept.
+#[test]
+fn older_versions_are_read() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/older");
+    for version in [1_u8] {
+        let file = Path::new(directory).join(format!("version_{version}.skb"));
+        let bytes = fs::read(&file).expect("kept");
+        assert_eq!(bytes.get(8), Some(&version), "the file's version");
+        let output = replay(&file, &["--wide"]);
+        assert!(output.status.success(), "{version}: {}", said(&output));
+        let live = fs::read(file.with_extension("wide")).expect("kept");
+        assert!(output.stdout == live, "{version}");
+    }
+}
+
 #[test]
 fn formats() {
     let mut settings = insta::Settings::clone_current();

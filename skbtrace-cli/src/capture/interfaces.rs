@@ -3,8 +3,6 @@
 //! An index or a name alone would not do: every network namespace has an `eth0`. A block that
 //! describes an interface tells what is known of it when it is first met.
 
-use std::collections::HashMap;
-
 use pcap_file::{
     DataLink,
     pcapng::{
@@ -14,6 +12,7 @@ use pcap_file::{
         },
     },
 };
+use rustc_hash::FxHashMap;
 
 use super::frame::Link;
 use crate::{decode::Names, event::Event, render::comment};
@@ -23,14 +22,14 @@ type Key = (Option<u32>, Option<(u32, [u8; 16])>, Link);
 
 /// The interfaces that were described, by number.
 pub struct Interfaces {
-    numbers: HashMap<Key, u32>,
+    numbers: FxHashMap<Key, u32>,
     snaplen: Option<u32>,
 }
 
 impl Interfaces {
     pub fn new(snaplen: Option<u32>) -> Self {
         Self {
-            numbers: HashMap::new(),
+            numbers: FxHashMap::default(),
             snaplen,
         }
     }

@@ -5,7 +5,9 @@
 //! a packet that it freed. That time is the events' own, so the same events make the same families,
 //! in the same order, however fast they are given.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Branch, Closed, Family, Gap, GapHere, Hop, Journey, Scarce, Texts, What,
@@ -59,7 +61,7 @@ pub struct Journeys {
     /// By the number of the packet that was first seen.
     open: BTreeMap<u64, Growing>,
     /// Where in `open` a packet is, by its number: its family and its index there.
-    places: HashMap<u64, (u64, usize)>,
+    places: FxHashMap<u64, (u64, usize)>,
     /// When families that are over are given back.
     due: BTreeSet<(u64, u64)>,
     /// In `open`.
@@ -72,7 +74,7 @@ pub struct Journeys {
     /// Gaps that a packet may still be born in.
     gaps: VecDeque<Gap>,
     /// Packets that were told as read, and not yet as released; the oldest first, too.
-    read: HashSet<u64>,
+    read: FxHashSet<u64>,
     read_order: VecDeque<u64>,
     texts: Texts,
     done: VecDeque<Family>,
@@ -109,13 +111,13 @@ impl Journeys {
         Self {
             limits,
             open: BTreeMap::new(),
-            places: HashMap::new(),
+            places: FxHashMap::default(),
             due: BTreeSet::new(),
             hops: 0,
             newest: 0,
             now_ns: 0,
             gaps: VecDeque::new(),
-            read: HashSet::new(),
+            read: FxHashSet::default(),
             read_order: VecDeque::new(),
             texts: Texts::default(),
             done: VecDeque::new(),

@@ -3,15 +3,15 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | length of the items |
-//! | … | the items: a record is told by its difference from an earlier one ([`super::delta`]), 255 and a length (`u32`) begin a [`Note`] coded by postcard |
+//! | … | the items: a record is told by its difference from what was to be expected ([`super::delta`]), 255 and a length (`u32`) begin a [`Note`] coded by postcard |
 //! | … | for each record the time since the one before (the first: since 0), wrapping, seven bits a byte, the lowest first, the highest bit set where more follow |
 //!
 //! Packets that take the same way make the same items again, and only their times differ: apart,
 //! the compressor finds one in long pieces and need not look for the other.
 
 use super::{
-    Item, Note,
-    delta::{Previous, SLOTS},
+    Item, Note, Version,
+    delta::{PACKETS, Previous, Teller},
 };
 use crate::record::Record;
 
@@ -20,7 +20,7 @@ const NOTE: u8 = 255;
 /// Bytes of the length that the content begins with.
 const HEAD: usize = 4;
 
-const _: () = assert!(SLOTS < NOTE);
+const _: () = assert!(PACKETS < NOTE);
 
 /// Content that is being filled.
 pub struct Content {
@@ -28,7 +28,7 @@ pub struct Content {
     items: Vec<u8>,
     times: Vec<u8>,
     last_ns: u64,
-    previous: Previous,
+    teller: Teller,
 }
 
 impl Content {
@@ -40,7 +40,7 @@ impl Content {
             items,
             times: Vec::new(),
             last_ns: 0,
-            previous: Previous::new(),
+            teller: Teller::new(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Content {
     /// Adds a record.
     #[inline]
     pub fn record(&mut self, record: &Record) {
-        self.previous.push(record, &mut self.items);
+        self.teller.push(record, &mut self.items);
         let time_ns = record.event.time_ns;
         let mut since = time_ns.wrapping_sub(self.last_ns);
         self.last_ns = time_ns;
@@ -93,12 +93,13 @@ impl Content {
         self.items.truncate(HEAD);
         self.times.clear();
         self.last_ns = 0;
-        self.previous.clear();
+        self.teller.clear();
     }
 }
 
 /// Content that is being read.
 pub struct Items {
+    version: Version,
     bytes: Vec<u8>,
     /// How much of the items has been read, and where they end.
     at: usize,
@@ -111,8 +112,9 @@ pub struct Items {
 
 impl Items {
     /// None.
-    pub fn none() -> Self {
+    pub fn none(version: Version) -> Self {
         Self {
+            version,
             bytes: Vec::new(),
             at: 0,
             end: 0,
@@ -153,7 +155,10 @@ impl Items {
                 Item::Note(note)
             }
             Some(_) => {
-                let record = self.previous.take(&mut rest).ok_or("not a record")?;
+                let record = self
+                    .previous
+                    .take(&mut rest, self.version)
+                    .ok_or("not a record")?;
                 let since = since(&self.bytes, &mut self.time).ok_or("no time")?;
                 self.last_ns = self.last_ns.wrapping_add(since);
                 let mut record = record;

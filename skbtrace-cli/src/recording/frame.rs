@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::{MAGIC, RecordingError, VERSION};
+use super::{MAGIC, RecordingError, VERSION, Version};
 
 /// How long a frame's content may be, bytes.
 pub const MOST: usize = 1 << 24;
@@ -28,7 +28,7 @@ pub fn preamble() -> Vec<u8> {
 /// Makes frames.
 pub struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
-    /// The last frame, reused.
+    /// The last frame and what was behind it, reused.
     frame: Vec<u8>,
 }
 
@@ -52,15 +52,16 @@ impl Encoder {
         if content.len() > MOST {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.frame
-            .resize(HEAD + zstd::zstd_safe::compress_bound(content.len()), 0);
+        let room = HEAD + zstd::zstd_safe::compress_bound(content.len());
+        if self.frame.len() < room {
+            self.frame.resize(room, 0);
+        }
         let (head, rest) = self.frame.split_at_mut(HEAD);
         let stored = self.zstd.compress_to_buffer(content, rest)?;
         let lengths = [as_u32(stored)?, as_u32(content.len())?].map(u32::to_le_bytes);
         let sum = checksum(&lengths.concat(), rest.get(..stored).unwrap_or_default());
         head.copy_from_slice(&[MARK, lengths[0], lengths[1], sum.to_le_bytes()].concat());
-        self.frame.truncate(HEAD + stored);
-        Ok(&self.frame)
+        Ok(self.frame.get(..HEAD + stored).unwrap_or_default())
     }
 }
 
@@ -75,11 +76,11 @@ pub struct Decoder<R> {
 }
 
 impl<R: Read> Decoder<R> {
-    /// Begins to read a file.
+    /// Begins to read a file, of which version it says.
     ///
     /// # Errors
     /// It does not begin as a recording does, or is of a newer version.
-    pub fn new(mut input: R) -> Result<Self, RecordingError> {
+    pub fn new(mut input: R) -> Result<(Self, Version), RecordingError> {
         let mut bytes = [0; MAGIC.len() + 8];
         let io = |source| RecordingError::Io { offset: 0, source };
         let read = fill(&mut input, &mut bytes).map_err(io)?;
@@ -87,19 +88,18 @@ impl<R: Read> Decoder<R> {
         if read < bytes.len() || magic != MAGIC {
             return Err(RecordingError::NotARecording);
         }
-        let version = number(numbers, 0);
-        if version != VERSION {
-            return Err(RecordingError::Version {
-                found: version,
-                known: VERSION,
-            });
-        }
-        Ok(Self {
+        let found = number(numbers, 0);
+        let version = Version::of(found).ok_or(RecordingError::Version {
+            found,
+            known: VERSION,
+        })?;
+        let decoder = Self {
             input,
             zstd: zstd::bulk::Decompressor::new().map_err(io)?,
             offset: bytes.len() as u64,
             last: 0,
-        })
+        };
+        Ok((decoder, version))
     }
 
     /// Where the last frame starts, bytes.

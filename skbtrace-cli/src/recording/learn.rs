@@ -5,7 +5,9 @@
 
 use skbtrace_common::{
     hooks::HOOKS,
-    record::{HAS_DEV, HAS_NETNS, HAS_REASON, KIND_CLONE, KIND_DROP, NO_ROW, SOCKET_INODE},
+    record::{
+        HAS_DEV, HAS_NETNS, HAS_REASON, KIND_CLONE, KIND_DROP, NO_ROW, RawEvent, SOCKET_INODE,
+    },
 };
 
 use super::{
@@ -19,8 +21,8 @@ use crate::{
     row_set::RowSet,
 };
 
-/// How many places are remembered as asked for.
-const PLACES: usize = 64;
+/// How many events are remembered as asked for.
+const QUESTIONS: usize = 256;
 const SECOND: i128 = 1_000_000_000;
 
 /// What has been asked for.
@@ -28,13 +30,48 @@ pub struct Learner {
     learnt: Learnt,
     /// Rows whose events only journeys show.
     hidden: RowSet,
-    /// Interfaces, and the machine's generation of which their answers are: netns, index,
-    /// generation.
-    places: [Option<(u32, u32, u64)>; PLACES],
+    /// What was asked for and answered.
+    asked: Vec<Question>,
     /// What to add to an event's time for Unix time, nanoseconds.
     unix_offset_ns: i64,
     /// Times of events from and until which the local time is known.
     quarter: (u64, u64),
+}
+
+/// All that the answers about an event without further fields depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Question {
+    /// The machine's when it answered, plus one.
+    generation: u64,
+    caller: u64,
+    netns: u32,
+    ifindex: u32,
+    verdict: u32,
+    hook: u16,
+    flags: u16,
+    kind: u8,
+}
+
+impl Question {
+    #[inline]
+    fn of(event: &RawEvent, generation: u64) -> Self {
+        Self {
+            generation: generation + 1,
+            caller: event.caller,
+            netns: event.netns,
+            ifindex: event.ifindex,
+            verdict: event.verdict,
+            hook: event.hook,
+            flags: event.flags,
+            kind: event.kind,
+        }
+    }
+
+    #[inline]
+    fn slot(&self) -> usize {
+        let place = u32::from(self.hook) << 4 ^ self.ifindex ^ self.netns.rotate_left(2);
+        (place ^ self.caller as u32) as usize % QUESTIONS
+    }
 }
 
 impl Learner {
@@ -43,7 +80,7 @@ impl Learner {
         Self {
             learnt,
             hidden,
-            places: [None; PLACES],
+            asked: vec![Question::default(); QUESTIONS],
             unix_offset_ns,
             quarter: (0, 0),
         }
@@ -60,7 +97,27 @@ impl Learner {
     }
 
     /// Asks for what is not known yet, or may have changed; `tell` hears of what is new.
+    #[inline]
     pub fn learn(&mut self, record: &Record, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let event = &record.event;
+        let (from, until) = self.quarter;
+        let in_quarter = from <= event.time_ns && event.time_ns < until;
+        let question = Question::of(event, machine.generation());
+        let asks_no_more = matches!(record.extra, Extra::None) && record.stack.is_none();
+        if in_quarter && asks_no_more && self.asked.get(question.slot()) == Some(&question) {
+            return;
+        }
+        self.ask(record, machine, tell);
+        // What is not known may become known.
+        let is_settled =
+            event.caller == 0 || matches!(self.learnt.symbols.get(&event.caller), Some(Some(_)));
+        if is_settled && let Some(slot) = self.asked.get_mut(question.slot()) {
+            *slot = question;
+        }
+    }
+
+    #[inline(never)]
+    fn ask(&mut self, record: &Record, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
         let event = &record.event;
         let has = |flag: u16| event.flags & flag != 0;
         self.hook(event.hook, machine, tell);
@@ -128,14 +185,6 @@ impl Learner {
         machine: &dyn Names,
         tell: &mut dyn FnMut(&Note),
     ) {
-        let asked = (netns, ifindex, machine.generation());
-        let slot = (netns ^ ifindex.rotate_left(3)) as usize % PLACES;
-        let Some(place) = self.places.get_mut(slot) else {
-            return;
-        };
-        if place.replace(asked) == Some(asked) {
-            return;
-        }
         let name = machine.netns(netns);
         if self.learnt.netns.get(&netns).map(Option::as_deref) != Some(name) {
             let name = name.map(str::to_owned);

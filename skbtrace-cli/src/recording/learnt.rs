@@ -1,6 +1,8 @@
 //! What the machine answered, as plain data.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use skbtrace_common::layout::Layout;
 
@@ -15,13 +17,13 @@ use crate::{
 pub struct Learnt {
     /// By row.
     pub(super) hooks: Vec<Option<HookNote>>,
-    pub(super) netns: HashMap<u32, Option<String>>,
-    pub(super) links: HashMap<(u32, u32), Option<Vec<u8>>>,
-    pub(super) states: HashMap<(u32, u32), Option<State>>,
-    pub(super) bridge: HashMap<u64, bool>,
-    pub(super) symbols: HashMap<u64, Option<Place>>,
-    pub(super) owners: HashMap<u64, Option<note::Process>>,
-    pub(super) reasons: HashMap<u32, (Option<String>, Option<String>)>,
+    pub(super) netns: FxHashMap<u32, Option<String>>,
+    pub(super) links: FxHashMap<(u32, u32), Option<Vec<u8>>>,
+    pub(super) states: FxHashMap<(u32, u32), Option<State>>,
+    pub(super) bridge: FxHashMap<u64, bool>,
+    pub(super) symbols: FxHashMap<u64, Option<Place>>,
+    pub(super) owners: FxHashMap<u64, Option<note::Process>>,
+    pub(super) reasons: FxHashMap<u32, (Option<String>, Option<String>)>,
     pub(super) zones: BTreeMap<i64, i32>,
     layout: Layout,
 }
@@ -39,13 +41,13 @@ impl Learnt {
     pub fn new(layout: Layout) -> Self {
         Self {
             hooks: Vec::new(),
-            netns: HashMap::new(),
-            links: HashMap::new(),
-            states: HashMap::new(),
-            bridge: HashMap::new(),
-            symbols: HashMap::new(),
-            owners: HashMap::new(),
-            reasons: HashMap::new(),
+            netns: FxHashMap::default(),
+            links: FxHashMap::default(),
+            states: FxHashMap::default(),
+            bridge: FxHashMap::default(),
+            symbols: FxHashMap::default(),
+            owners: FxHashMap::default(),
+            reasons: FxHashMap::default(),
             zones: BTreeMap::new(),
             layout,
         }

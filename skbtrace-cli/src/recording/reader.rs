@@ -30,9 +30,10 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// It is none, or its beginning is damaged.
     pub fn open(input: R) -> Result<Self, RecordingError> {
+        let (frames, version) = Decoder::new(input)?;
         let mut reader = Self {
-            frames: Decoder::new(input)?,
-            items: Items::none(),
+            frames,
+            items: Items::none(version),
             start: Start::default(),
         };
         match reader.next()? {

@@ -142,15 +142,23 @@ impl Engine {
 
     /// Moves records that there are into `events`.
     pub fn drain(&mut self, events: &mut Ordered) -> Drained {
-        let damaged = &mut self.damaged;
-        let rows = &self.rows;
-        self.reader.drain(|bytes| match Record::parse(bytes) {
+        events.tidy();
+        self.reader.drain(|bytes| events.push(bytes))
+    }
+
+    /// The record of an event's bytes; `None`, and counted, when they are none.
+    #[inline(always)]
+    pub fn record(&mut self, bytes: &[u8]) -> Option<Record> {
+        match Record::parse(bytes) {
             Ok(mut record) => {
-                rows.complete(&mut record.event);
-                events.push(record);
+                self.rows.complete(&mut record.event);
+                Some(record)
             }
-            Err(_) => *damaged += 1,
-        })
+            Err(_) => {
+                self.damaged += 1;
+                None
+            }
+        }
     }
 
     /// Lets the kernel side produce no more events; it goes on being called until it is detached.

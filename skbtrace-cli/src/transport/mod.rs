@@ -18,6 +18,7 @@ use aya::maps::{
 };
 use aya::util::online_cpus;
 
+use self::order::time_of;
 pub use self::{order::Ordered, wait::Waiter};
 
 /// Most records that are taken in one round: about a megabyte.
@@ -181,11 +182,4 @@ fn drain_perf(
         ControlFlow::Break(last) => Some(last),
         ControlFlow::Continue(()) => None,
     }
-}
-
-/// The time of a record, which is its first field.
-fn time_of(record: &[u8]) -> u64 {
-    record
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }

@@ -4,76 +4,126 @@
 //! CPU) may overtake each other in between. So events are held back for one round of draining:
 //! whatever happened before the last round began has arrived by now.
 
-use std::collections::VecDeque;
-
-use crate::record::Record;
-
-/// Events waiting for their turn.
+/// Events waiting for their turn, as the bytes that came.
 #[derive(Debug, Default)]
 pub struct Ordered {
-    waiting: VecDeque<Record>,
+    /// In order of time unless `disordered`; the first ones have gone.
+    places: Vec<Place>,
+    /// How many have gone.
+    gone: usize,
+    /// Their bytes, one behind the other.
+    bytes: Vec<u8>,
     /// Whether an event came that is older than one before it.
     disordered: bool,
 }
 
+/// Where an event's bytes are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    time_ns: u64,
+    start: usize,
+    length: usize,
+}
+
 impl Ordered {
-    /// Adds an event.
-    pub fn push(&mut self, record: Record) {
-        if let Some(last) = self.waiting.back() {
-            self.disordered |= record.event.time_ns < last.event.time_ns;
+    /// Adds an event, whose bytes begin with its time.
+    #[inline]
+    pub fn push(&mut self, event: &[u8]) {
+        let time_ns = time_of(event);
+        if let Some(last) = self.places.last() {
+            self.disordered |= time_ns < last.time_ns;
         }
-        self.waiting.push_back(record);
+        self.places.push(Place {
+            time_ns,
+            start: self.bytes.len(),
+            length: event.len(),
+        });
+        self.bytes.extend_from_slice(event);
     }
 
     /// The next event that happened at or before a time. Of events at the same time, the one that
     /// came first.
-    pub fn pop(&mut self, until_ns: u64) -> Option<Record> {
+    #[inline]
+    pub fn pop(&mut self, until_ns: u64) -> Option<&[u8]> {
         if self.disordered {
-            // The sort finds the runs that each CPU's events make.
-            self.waiting
-                .make_contiguous()
-                .sort_by_key(|record| record.event.time_ns);
-            self.disordered = false;
+            self.sort();
         }
-        if self.waiting.front()?.event.time_ns > until_ns {
+        let next = self.places.get(self.gone)?;
+        if next.time_ns > until_ns {
             return None;
         }
-        self.waiting.pop_front()
+        self.gone += 1;
+        self.bytes.get(next.start..)?.get(..next.length)
     }
 
     /// Whether none is waiting.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.gone == self.places.len()
     }
+
+    /// Takes the room of those that have gone for others.
+    pub fn tidy(&mut self) {
+        if self.is_empty() {
+            self.places.clear();
+            self.bytes.clear();
+            self.gone = 0;
+        } else if self.gone > self.places.len() / 2 {
+            self.places.drain(..self.gone);
+            self.gone = 0;
+            let mut kept = Vec::with_capacity(self.bytes.capacity());
+            for place in &mut self.places {
+                let bytes = self.bytes.get(place.start..place.start + place.length);
+                place.start = kept.len();
+                kept.extend_from_slice(bytes.unwrap_or_default());
+            }
+            self.bytes = kept;
+        }
+    }
+
+    #[cold]
+    fn sort(&mut self) {
+        // The sort finds the runs that each CPU's events make.
+        if let Some(waiting) = self.places.get_mut(self.gone..) {
+            waiting.sort_by_key(|place| place.time_ns);
+        }
+        self.disordered = false;
+    }
+}
+
+/// The time of an event, which is its first field; 0 where there is none.
+#[inline]
+pub fn time_of(event: &[u8]) -> u64 {
+    event
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{decode::testing, record::Extra};
 
-    fn at(time_ns: u64) -> Record {
-        let mut event = testing::blank();
-        event.time_ns = time_ns;
-        Record {
-            event,
-            extra: Extra::None,
-            stack: None,
-            bytes: None,
-        }
+    /// An event of so many bytes.
+    fn at(time_ns: u64, length: usize) -> Vec<u8> {
+        let mut bytes = time_ns.to_ne_bytes().to_vec();
+        bytes.resize(length, time_ns as u8);
+        bytes
     }
 
     fn times(events: &mut Ordered, until: u64) -> Vec<u64> {
-        std::iter::from_fn(|| events.pop(until))
-            .map(|r| r.event.time_ns)
-            .collect()
+        let mut times = Vec::new();
+        while let Some(event) = events.pop(until) {
+            let time = time_of(event);
+            assert!(event.iter().skip(8).all(|&byte| byte == time as u8));
+            times.push(time);
+        }
+        times
     }
 
     #[test]
     fn events_of_different_cpus_come_out_in_order_of_time() {
         let mut events = Ordered::default();
         for time in [10, 30, 20, 40, 5, 40] {
-            events.push(at(time));
+            events.push(&at(time, 240));
         }
         assert_eq!(times(&mut events, u64::MAX), [5, 10, 20, 30, 40, 40]);
         assert!(events.is_empty());
@@ -83,10 +133,33 @@ mod tests {
     fn what_is_not_due_waits() {
         let mut events = Ordered::default();
         for time in [10, 30, 20] {
-            events.push(at(time));
+            events.push(&at(time, 240));
         }
         assert_eq!(times(&mut events, 20), [10, 20]);
-        events.push(at(25));
+        events.push(&at(25, 240));
         assert_eq!(times(&mut events, u64::MAX), [25, 30]);
+    }
+
+    #[test]
+    fn those_that_have_gone_take_no_room() {
+        let mut events = Ordered::default();
+        let mut most = 0;
+        for time in 1..10_000_u64 {
+            events.tidy();
+            events.push(&at(time, 8 + (time % 300) as usize));
+            most = most.max(events.bytes.len());
+            // Ten always wait.
+            let due = time.saturating_sub(10);
+            assert_eq!(times(&mut events, due).len(), usize::from(due > 0));
+        }
+        assert!(most < 30 * 308, "{most}");
+    }
+
+    #[test]
+    fn what_is_no_event_comes_first() {
+        let mut events = Ordered::default();
+        events.push(&at(3, 240));
+        events.push(b"short");
+        assert_eq!(events.pop(0), Some(&b"short"[..]));
     }
 }

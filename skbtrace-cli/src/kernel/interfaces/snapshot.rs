@@ -6,6 +6,8 @@
 
 use std::{collections::HashMap, io};
 
+use rustc_hash::FxHashMap;
+
 use super::{Listing, State, netlink::Route, text};
 use crate::kernel::netns::{self, Netns};
 
@@ -13,11 +15,11 @@ use crate::kernel::netns::{self, Netns};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// By inode number.
-    netns: HashMap<u32, String>,
+    netns: FxHashMap<u32, String>,
     /// By inode number and index.
-    links: HashMap<(u32, u32), Vec<u8>>,
+    links: FxHashMap<(u32, u32), Vec<u8>>,
     /// Likewise.
-    states: HashMap<(u32, u32), State>,
+    states: FxHashMap<(u32, u32), State>,
 }
 
 impl Snapshot {
