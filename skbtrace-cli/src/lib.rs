@@ -18,6 +18,7 @@ pub mod gap;
 pub mod journey;
 pub mod kernel;
 pub mod lineage;
+pub mod listening;
 pub mod output;
 pub mod printer;
 mod process;

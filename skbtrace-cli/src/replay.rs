@@ -355,6 +355,12 @@ impl Replay<'_> {
                 self.printer.lost(gap, &self.names);
             }
             Note::Finish(finish) => self.finish = Some(finish.clone()),
+            Note::Listening(listening) => {
+                if let Some(recording) = &mut self.recording {
+                    recording.listening(listening);
+                }
+                self.names.take(&note);
+            }
             _ => self.names.take(&note),
         }
     }

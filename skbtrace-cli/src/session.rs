@@ -85,7 +85,9 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         Some(path) => {
             let start = start(&engine, unix_offset_ns);
             let hidden = hidden.clone();
-            Some(Recording::create(path, settings.rotation, start, hidden)?)
+            let mut recording = Recording::create(path, settings.rotation, start, hidden)?;
+            recording.listening(&engine.listening);
+            Some(recording)
         }
         None => None,
     };

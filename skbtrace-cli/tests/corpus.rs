@@ -16,7 +16,7 @@ use serde_json::Value;
 use skbtrace_cli::{
     output,
     printer::{Printer, Printing},
-    recording::{Item, Learnt, Note, Reader, RecordingError},
+    recording::{Item, Learnt, Note, Reader, RecordingError, VERSION},
     render::{Format, TableOptions, TimeFormat},
     row_set::RowSet,
 };
@@ -130,15 +130,17 @@ fn replays_print_what_was_printed_live() {
     }
 }
 
-/// A file of each version that is no longer written is kept.
+/// A file of each version that is no longer written is kept, beside what its run printed.
 #[test]
 fn older_versions_are_read() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/older");
-    for version in [1_u8] {
-        let file = Path::new(directory).join(format!("version_{version}.skb"));
-        let bytes = fs::read(&file).expect("kept");
-        assert_eq!(bytes.get(8), Some(&version), "the file's version");
-        let output = replay(&file, &["--wide"]);
+    let mut files = entries(directory.as_ref());
+    files.retain(|path| path.extension().is_some_and(|kind| kind == "skb"));
+    assert_eq!(files.len() as u32, VERSION - 1);
+    for (file, version) in files.iter().zip(1_u32..) {
+        let bytes = fs::read(file).expect("kept");
+        assert_eq!(bytes.get(8..12), Some(&version.to_le_bytes()[..]));
+        let output = replay(file, &["--wide"]);
         assert!(output.status.success(), "{version}: {}", said(&output));
         let live = fs::read(file.with_extension("wide")).expect("kept");
         assert!(output.stdout == live, "{version}");

@@ -116,6 +116,8 @@ pub struct Skipped {
     pub hook: &'static Hook,
     /// Why.
     pub reason: String,
+    /// Because this kernel does not have it.
+    pub is_absent: bool,
 }
 
 /// What came of attaching.
@@ -402,6 +404,7 @@ impl<'a> Attacher<'a> {
             Err(reason) => self.attached.skipped.push(Skipped {
                 row: wanted.row,
                 hook,
+                is_absent: reason.is_none(),
                 reason: reason.unwrap_or_else(|| absent(hook)),
             }),
         }

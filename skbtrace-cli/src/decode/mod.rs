@@ -41,6 +41,7 @@ use crate::{
     event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans, Way},
     kernel::interfaces::State,
     lineage::PacketId,
+    listening::Listening,
     record::{Extra, Record},
 };
 
@@ -87,6 +88,10 @@ pub trait Names {
     fn drop_subsystem(&self, number: u32) -> Option<&str>;
     /// Seconds that local time is ahead of UTC, at a Unix time.
     fn utc_offset(&self, unix: i64) -> i32;
+    /// What the run listens to; `None` when nobody told.
+    fn listening(&self) -> Option<&Listening> {
+        None
+    }
     /// Another number whenever [`Names::netns`], [`Names::link`] or [`Names::interface`] may answer something else.
     fn generation(&self) -> u64 {
         0

@@ -284,12 +284,17 @@ impl Case<'_> {
             let journey = journeys.get(evidence.journey);
             journey.is_some_and(|journey| !journey.gaps.is_empty())
         };
-        let is_gap = evidence.iter().any(has_gap) || !self.journey.gaps.is_empty();
-        let (confidence, check) = if is_gap {
-            let said = "events were lost on this packet's way, so this is less than certain";
-            (Confidence::Likely, format!("{}; {said}", cause.check))
-        } else {
+        let mut doubts = Vec::new();
+        if evidence.iter().any(has_gap) || !self.journey.gaps.is_empty() {
+            doubts.push("events were lost on this packet's way".to_owned());
+        }
+        doubts.extend(needs::unheard(self.names.listening()));
+        let (confidence, check) = if doubts.is_empty() {
             (cause.confidence, cause.check)
+        } else {
+            let said = doubts.join(" and ");
+            let check = format!("{}; {said}, so this is less than certain", cause.check);
+            (Confidence::Likely, check)
         };
         Finding {
             rule: cause.rule,

@@ -3,9 +3,9 @@
 //! Their events are shown by what tells journeys, and by the table only when somebody chose their
 //! sets.
 
-use skbtrace_common::hooks::{CONNTRACK, Hook, IPTABLE, Kind, ROUTE};
+use skbtrace_common::hooks::{CONNTRACK, HOOKS, Hook, IPTABLE, Kind, LIFE, ROUTE};
 
-use crate::waits::is_dequeue;
+use crate::{listening::Listening, waits::is_dequeue};
 
 /// Rows that are in none of the sets below.
 const OTHERS: &[&str] = &[
@@ -47,16 +47,51 @@ pub fn is_needed(hook: &Hook) -> bool {
         || hook.name.ends_with("_enqueue")
 }
 
+/// That hooks which rules read could not be attached.
+pub fn unheard(listening: Option<&Listening>) -> Option<String> {
+    let is_needed = |name: &str| {
+        let mut hooks = HOOKS.iter();
+        hooks.any(|hook| hook.name == name && (is_needed(hook) || hook.sets & LIFE != 0))
+    };
+    let skipped = listening?.skipped.iter();
+    let names: Vec<&str> = skipped
+        .filter(|unheard| !unheard.is_absent)
+        .map(|unheard| unheard.hook.as_str())
+        .filter(|name| is_needed(name))
+        .collect();
+    (!names.is_empty()).then(|| format!("{} could not be listened to", names.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
-    use skbtrace_common::hooks::HOOKS;
-
     use super::*;
+    use crate::listening::Unheard;
 
     #[test]
     fn what_is_named_is_in_the_catalogue() {
         for name in OTHERS {
             assert!(HOOKS.iter().any(|hook| hook.name == *name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_listened_to_is_named() {
+        let unheard = |hook: &str, is_absent| Unheard {
+            hook: hook.to_owned(),
+            reason: String::new(),
+            is_absent,
+        };
+        let other = HOOKS
+            .iter()
+            .find(|hook| !is_needed(hook) && hook.sets & LIFE == 0);
+        let other = other.expect("not all are needed").name;
+        let mut listening = Listening::default();
+        assert_eq!(super::unheard(Some(&listening)), None);
+        listening.skipped = vec![unheard("ip_rcv", true), unheard(other, false)];
+        assert_eq!(super::unheard(Some(&listening)), None);
+        listening.skipped.push(unheard("ip_rcv", false));
+        let told = super::unheard(Some(&listening));
+        assert_eq!(told.as_deref(), Some("ip_rcv could not be listened to"));
+        assert_eq!(super::unheard(None), None);
     }
 }

@@ -156,7 +156,8 @@ impl Learner {
         }
     }
 
-    fn note(&mut self, note: &Note, tell: &mut dyn FnMut(&Note)) {
+    /// Takes an answer that nobody asked for.
+    pub fn note(&mut self, note: &Note, tell: &mut dyn FnMut(&Note)) {
         self.learnt.take(note);
         tell(note);
     }

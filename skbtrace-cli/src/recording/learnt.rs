@@ -11,6 +11,7 @@ use crate::{
     decode::Names,
     event::{Process, Symbol},
     kernel::interfaces::State,
+    listening::Listening,
 };
 
 /// The answers that were noted, which decoding and rendering then go by.
@@ -25,6 +26,7 @@ pub struct Learnt {
     pub(super) owners: FxHashMap<u64, Option<note::Process>>,
     pub(super) reasons: FxHashMap<u32, (Option<String>, Option<String>)>,
     pub(super) zones: BTreeMap<i64, i32>,
+    listening: Option<Listening>,
     layout: Layout,
 }
 
@@ -49,6 +51,7 @@ impl Learnt {
             owners: FxHashMap::default(),
             reasons: FxHashMap::default(),
             zones: BTreeMap::new(),
+            listening: None,
             layout,
         }
     }
@@ -108,6 +111,7 @@ impl Learnt {
             Note::Zone { unix, seconds } => {
                 self.zones.insert(unix, seconds);
             }
+            Note::Listening(listening) => self.listening = Some(listening),
             Note::Start(_) | Note::Lost(_) | Note::Finish(_) => {}
         }
     }
@@ -164,6 +168,7 @@ impl Learnt {
             .chain(owners)
             .chain(reasons)
             .chain(zones)
+            .chain(self.listening.clone().map(Note::Listening))
             .collect()
     }
 }
@@ -188,6 +193,10 @@ impl Names for Learnt {
 
     fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
         *self.states.get(&(netns, ifindex))?
+    }
+
+    fn listening(&self) -> Option<&Listening> {
+        self.listening.as_ref()
     }
 
     fn sock_layout(&self) -> &Layout {

@@ -6,7 +6,7 @@ use skbtrace_common::{
     record::Counters,
 };
 
-use crate::{gap::Gap, kernel::interfaces::State, stats::Account};
+use crate::{gap::Gap, kernel::interfaces::State, listening::Listening, stats::Account};
 
 /// Something that the machine said, or that happened to the run. A new variant comes last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,8 @@ pub enum Note {
         /// `None` when unknown.
         state: Option<State>,
     },
+    /// What the run listens to.
+    Listening(Listening),
 }
 
 /// The run, as far as it was known at its start.

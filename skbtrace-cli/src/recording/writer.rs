@@ -18,7 +18,7 @@ use super::{
     learn::Learner,
     note::Note,
 };
-use crate::{decode::Names, gap::Gap, record::Record, row_set::RowSet, tell};
+use crate::{decode::Names, gap::Gap, listening::Listening, record::Record, row_set::RowSet, tell};
 
 /// A frame is written when it has so much content, bytes: enough to compress well, little enough
 /// to lose.
@@ -116,6 +116,13 @@ impl Recording {
     /// Has a row's events shown only where journeys are, if there has not been one yet.
     pub fn hide(&mut self, row: u16) {
         self.learner.hide(row);
+    }
+
+    /// Adds what the run listens to.
+    pub fn listening(&mut self, listening: &Listening) {
+        let note = Note::Listening(listening.clone());
+        self.learner
+            .note(&note, &mut |note| self.content.note(note));
     }
 
     /// Adds a gap.

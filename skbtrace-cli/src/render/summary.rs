@@ -24,6 +24,7 @@ use crate::{
     decode::Names,
     event::{Event, Packet},
     journey::{Family, Gap, Journeys, Limits},
+    listening::Listening,
 };
 
 /// Flows that are told apart.
@@ -91,7 +92,7 @@ impl Summary {
         }
     }
 
-    fn tell(&self, out: &mut Vec<u8>) {
+    fn tell(&self, names: &dyn Names, out: &mut Vec<u8>) {
         let counts = self.journeys.counts();
         for (number, what) in [
             (self.totals.packets, " packets"),
@@ -118,6 +119,9 @@ impl Summary {
         tell_segments(&self.totals.segments, out);
         self.tell_flows(out);
         self.tell_duplicates(out);
+        if let Some(listening) = names.listening() {
+            tell_hooks(listening, out);
+        }
     }
 
     fn tell_fates(&self, out: &mut Vec<u8>) {
@@ -179,12 +183,29 @@ impl Renderer for Summary {
         if let Some(findings) = &self.findings {
             findings.end(out);
         }
-        self.tell(out);
+        self.tell(names, out);
     }
 
     fn found(&self) -> u64 {
         self.findings.as_ref().map_or(0, Findings::found)
     }
+}
+
+/// What was listened to and, each with the reason, what was not.
+fn tell_hooks(listening: &Listening, out: &mut Vec<u8>) {
+    let mut rows = table(&["HOOKS", "ATTACHED BY"]);
+    for (way, count) in listening.ways() {
+        rows.push_record([&count.to_string(), way]);
+    }
+    section(rows, out);
+    if listening.skipped.is_empty() {
+        return;
+    }
+    let mut rows = table(&["SKIPPED", "REASON"]);
+    for unheard in &listening.skipped {
+        rows.push_record([&unheard.hook, &unheard.reason]);
+    }
+    section(rows, out);
 }
 
 fn table(columns: &[&str]) -> Builder {

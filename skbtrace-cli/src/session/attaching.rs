@@ -26,6 +26,7 @@ use crate::{
         sys,
     },
     kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
+    listening::{Heard, Listening, Unheard},
     process,
     record::Record,
     settings::{self, Settings, Transport},
@@ -57,6 +58,8 @@ pub struct Engine {
     /// What this kernel calls its reasons for drops; empty when drops are not listened to.
     pub drop_reasons: DropReasons,
     rows: Rows,
+    /// What is listened to, for whom it concerns.
+    pub listening: Listening,
     /// Records that could not be understood.
     pub damaged: u64,
     switch: MapData,
@@ -128,6 +131,7 @@ impl Engine {
             bail!("no hook could be attached{why}; -v names them all, and see `skbtrace check`");
         }
         Ok(Some(Self {
+            listening: listening(&attached, &left_out),
             hooks: attached.hooks,
             links: attached.links,
             rows: attached.rows,
@@ -228,6 +232,27 @@ fn configuration(settings: &Settings, types: &Types, transport: Transport) -> Co
     config.filter.seal();
     config.layout = types.layout;
     config
+}
+
+fn listening(attached: &Attached, left_out: &[LeftOut]) -> Listening {
+    let heard = attached.hooks.iter().map(|hooked| Heard {
+        function: hooked.site.symbol.to_owned(),
+        by: hooked.by.to_string(),
+    });
+    let skipped = attached.skipped.iter().map(|skipped| Unheard {
+        hook: skipped.hook.name.to_owned(),
+        reason: skipped.reason.clone(),
+        is_absent: skipped.is_absent,
+    });
+    let left_out = left_out.iter().map(|left_out| Unheard {
+        hook: left_out.name.clone(),
+        reason: left_out.reason.to_owned(),
+        is_absent: false,
+    });
+    Listening {
+        attached: heard.collect(),
+        skipped: skipped.chain(left_out).collect(),
+    }
 }
 
 /// Says what came of attaching: a count, or with -v a line for each.

@@ -18,6 +18,7 @@ use crate::{
         code::BridgeCode, drop_reasons::DropReasons, interfaces::State, sockets::Owners,
         symbols::addresses::Addresses,
     },
+    listening::Listening,
     render::local_utc_offset,
 };
 
@@ -31,6 +32,7 @@ pub struct SessionNames {
     /// Only when sockets are told of.
     owners: Option<RefCell<Owners>>,
     layout: Layout,
+    listening: Listening,
     addresses: Addresses,
     drop_reasons: DropReasons,
 }
@@ -58,6 +60,7 @@ impl SessionNames {
             machine: details.then(Machine::look),
             owners: tells_sockets.then(|| RefCell::new(Owners::read())),
             layout: engine.layout,
+            listening: engine.listening.clone(),
             addresses: Addresses::of_kernel(),
             drop_reasons: engine.drop_reasons.clone(),
         }
@@ -116,6 +119,10 @@ impl Names for SessionNames {
 
     fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
         self.machine.as_ref()?.state(netns, ifindex)
+    }
+
+    fn listening(&self) -> Option<&Listening> {
+        Some(&self.listening)
     }
 
     fn sock_layout(&self) -> &Layout {

@@ -1,12 +1,14 @@
 //! What the summary looks like, and what it leaves out.
 
-use skbtrace_common::Plain as _;
+use skbtrace_common::{Plain as _, layout::Layout};
 
 use super::*;
 use crate::{
     decode::testing,
     journey::tests::{at, socket},
+    listening::{Heard, Unheard},
     record::Record,
+    recording::{Learnt, Note},
     render::tree::tests::{options, scene, told},
 };
 
@@ -101,4 +103,37 @@ fn flows_beyond_the_bound_are_counted_together() {
     let text = told(&mut summary, &records, None);
     assert!(text.contains("and 2 further flows\n"), "{text}");
     assert!(text.contains("and 28 packets of flows that were not counted\n"));
+}
+
+#[test]
+fn hooks_are_told_with_what_was_not_heard() {
+    let heard = |function: &str, by: &str| Heard {
+        function: function.to_owned(),
+        by: by.to_owned(),
+    };
+    let mut names = Learnt::new(Layout::UNKNOWN);
+    names.take(&Note::Listening(Listening {
+        attached: vec![
+            heard("ip_rcv", "kprobe"),
+            heard("ip_output", "fentry"),
+            heard("ip_forward", "fentry"),
+        ],
+        skipped: vec![Unheard {
+            hook: "br_nf_forward".to_owned(),
+            reason: "not in this kernel".to_owned(),
+            is_absent: true,
+        }],
+    }));
+    let mut out = Vec::new();
+    Summary::new(options(false), Limits::default()).end(&names, &mut out);
+    let text = String::from_utf8(out).expect("ASCII");
+    let hooks = &text[text.find("HOOKS").expect("hooks")..];
+    insta::assert_snapshot!(hooks, @r"
+    HOOKS  ATTACHED BY
+    2      fentry
+    1      kprobe
+
+    SKIPPED        REASON
+    br_nf_forward  not in this kernel
+    ");
 }
