@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::frontend::Frontend;
-use crate::scenarios::explained;
+use crate::pair::Pair;
+use crate::scenarios::{explained, machines};
+use crate::topology::machine::Way;
 use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, Plan, SERVER, SERVER2};
 use crate::tracer::Tracer;
 use crate::{traffic, wait};
@@ -98,7 +100,11 @@ const EXPLAINING: &[&str] = &["--explain", "--format", "tree", "-H", explained::
 pub fn explain(name: &str, options: &[String]) -> Result<()> {
     if name == "list" {
         explained::names().for_each(|name| println!("{name}"));
+        println!("{}", machines::NAME);
         return Ok(());
+    }
+    if name == machines::NAME {
+        return two_machines(options);
     }
     let stage = explained::stage(name)?;
     let options: Vec<&str> = if options.is_empty() {
@@ -116,6 +122,26 @@ pub fn explain(name: &str, options: &[String]) -> Result<()> {
     wait::check_interrupted()?;
     if !status.success() {
         bail!("skbtrace failed ({status})");
+    }
+    Ok(())
+}
+
+/// Plays an exchange between two machines, and shows what each of them told.
+fn two_machines(options: &[String]) -> Result<()> {
+    let options: Vec<&str> = if options.is_empty() {
+        [machines::OPTIONS, &["--format", "tree"]].concat()
+    } else {
+        options.iter().map(String::as_str).collect()
+    };
+    let mut pair = Pair::meet()?;
+    pair.lay(Way::Vxlan)?;
+    pair.trace(&options)?;
+    pair.exchange()?;
+    for (outcome, which) in pair.stop()?.iter().zip(["first", "second"]) {
+        println!("the {which} machine:\n{}\n", outcome.stdout.join("\n"));
+        if outcome.code != Some(0) {
+            bail!("skbtrace failed on the {which} machine: {}", outcome.said());
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod frame;
 mod frontend;
 mod kernel_trace;
 mod netns;
+mod pair;
 mod process;
 mod row;
 mod scenarios;
@@ -50,7 +51,8 @@ enum Task {
     Demo {
         /// 1 to 3 with a promiscuous bridge, 4 to 6 without: to a Service on the same node, to a
         /// Service on another node, to a pod on the same node.
-        /// Or a cause, by the name of its trial: its packets, explained. `list` names them all.
+        /// Or a cause, by the name of its trial: its packets, explained. Or `two_machines`,
+        /// where there is a second one. `list` names them all.
         #[arg(long)]
         scenario: String,
         /// Which iptables the node uses [default: legacy where it works].
@@ -72,6 +74,8 @@ enum Task {
         #[arg(long)]
         times: bool,
     },
+    /// Is the second machine of trials that need two: does what the first one says.
+    Second,
     /// Makes the recordings of the corpus and prints them, for `cargo xtask corpus`.
     Corpus {
         /// Only those whose name contains this.
@@ -114,6 +118,9 @@ fn main() -> ExitCode {
             let told = if times { usize::MAX } else { SLOWEST };
             prepared.map(|()| scenarios::run(filter, list, told))
         }
+        Task::Second => prepare()
+            .and_then(|()| pair::serve())
+            .map(|()| ExitCode::SUCCESS),
         Task::Corpus { filter } => prepare()
             .and_then(|()| corpus::make(filter.as_deref()))
             .map(|()| ExitCode::SUCCESS),

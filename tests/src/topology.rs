@@ -16,10 +16,12 @@
 //! Neighbour entries are permanent and [`Cluster::warm_up`] fills the bridge's forwarding database
 //! and the header caches, so that a trace started afterwards holds only the traffic it is about.
 //!
-//! Smaller networks for one idea each are in [`link`], [`node`] and [`tunnel`].
+//! Smaller networks for one idea each are in [`link`], [`node`], [`nodes`] and [`tunnel`].
 
 pub mod link;
+pub mod machine;
 pub mod node;
+pub mod nodes;
 pub mod tunnel;
 
 use std::fs;

@@ -226,6 +226,7 @@ impl Tracer {
     pub fn finish(self) -> Result<Outcome> {
         let mut outcome = self.finish_unparsed(LONG)?;
         outcome.parse()?;
+        outcome.hear();
         Ok(outcome)
     }
 
@@ -299,14 +300,27 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn parse(&mut self) -> Result<()> {
+    /// Of a run on another machine, whose output is not read yet.
+    pub fn of(code: i32, stdout: &str, stderr: &str) -> Self {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect();
+        let mut outcome = Self {
+            code: Some(code),
+            stdout: lines(stdout),
+            stderr: lines(stderr),
+            ..Self::default()
+        };
+        outcome.hear();
+        outcome
+    }
+
+    /// Reads its rows.
+    pub fn parse(&mut self) -> Result<()> {
         for line in &self.stdout {
             let row = Row::parse(line).map_err(|error| {
                 anyhow!("{error:#}\nskbtrace's output:\n{}", self.stdout.join("\n"))
             })?;
             self.rows.extend(row);
         }
-        self.hear();
         Ok(())
     }
 

@@ -102,6 +102,7 @@ fn measure(
         terminal: None,
         extras,
         command: &command,
+        second: false,
         timeout: Some(TIMEOUT),
     };
     let mut sink = Kept::default();

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::cli::{CorpusArgs, KernelArgs};
 use crate::guest::{Guest, Sink};
 use crate::initramfs::Extra;
-use crate::{compile, kernels, paths, process};
+use crate::{cable, compile, kernels, paths, process};
 
 const TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// What a line with a part of a file begins with.
@@ -59,7 +59,10 @@ fn record(name: &str, filter: Option<&str>, extras: &[Extra]) -> Result<BTreeMap
     if let Some(filter) = filter {
         command.extend(["--filter".to_owned(), filter.to_owned()]);
     }
-    let guest = Guest::usual(&kernel, extras, &command, TIMEOUT);
+    let guest = Guest {
+        second: cable::obstacle().is_none(),
+        ..Guest::usual(&kernel, extras, &command, TIMEOUT)
+    };
     let mut sink = Text::default();
     let code = guest.run(&mut sink)?;
     let files = Files::read(&String::from_utf8_lossy(&sink.0))

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::cli::DemoArgs;
 use crate::guest::Guest;
+use crate::test::TWO_MACHINES;
 use crate::vm::Stream;
 use crate::{compile, kernels, process, setup};
 
@@ -34,7 +35,10 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
     let kernel = kernels::resolve(&args.kernel)?;
     eprintln!("scenario {} on kernel {}", args.scenario, kernel.release);
-    let guest = Guest::usual(&kernel, &extras, &command, TIMEOUT);
+    let guest = Guest {
+        second: args.scenario == TWO_MACHINES,
+        ..Guest::usual(&kernel, &extras, &command, TIMEOUT)
+    };
     Ok(ExitCode::from(guest.run(&mut Stream::default())?))
 }
 

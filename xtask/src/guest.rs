@@ -11,18 +11,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::cable;
 use crate::console::{Console, Progress};
 use crate::initramfs::{self, Extra};
 use crate::kernels::Kernel;
 use crate::paths;
 use crate::process;
-use crate::qemu::{Machine, Output};
+use crate::qemu::{Machine, Output, Running};
 
 /// How often a boot without a verdict is tried at most.
 const ATTEMPTS: u32 = 3;
 
 /// How long a guest may take until the command starts. It takes a few seconds on an idle machine.
 const BOOT_TIME: Duration = Duration::from_secs(120);
+
+/// What a second machine runs.
+const SECOND: [&str; 2] = ["skbtrace-tests", "second"];
 
 /// How much of the console is shown if things go wrong.
 const LAST_LINES: usize = 50;
@@ -38,6 +42,9 @@ pub struct Guest<'a> {
     pub terminal: Option<(u16, u16)>,
     pub extras: &'a [Extra],
     pub command: &'a [String],
+    /// A second machine is at the other end of a cable, which does what the command asks of it and
+    /// ends with this one.
+    pub second: bool,
     /// For the command, without the boot.
     pub timeout: Option<Duration>,
 }
@@ -71,6 +78,7 @@ impl<'a> Guest<'a> {
             terminal: None,
             extras,
             command,
+            second: false,
             timeout: Some(timeout),
         }
     }
@@ -95,13 +103,32 @@ impl<'a> Guest<'a> {
         unreachable!("the loop ends by returning")
     }
 
-    /// One boot. The outer error is final, the inner one says why there is no verdict.
+    /// One boot, of both if there are two. The outer error is final, the inner one says why there is
+    /// no verdict.
     fn attempt(&self, base: &Path, sink: &mut dyn Sink) -> Result<Result<u8, String>> {
+        let command = script(self.command);
+        if !self.second {
+            return self.watch(&self.boot(base, command, None)?, sink);
+        }
+        let [end, other] = cable::lay()?;
+        let second = self.boot(base, script(&SECOND), Some(other))?;
+        let first = self.boot(base, command, Some(end))?;
+        let verdict = self.watch(&first, sink);
+        sink.log(b"\nthe second machine:\n");
+        sink.log(&second.running.rest());
+        verdict
+    }
+
+    fn boot(&self, base: &Path, command: String, cable: Option<cable::End>) -> Result<Booted> {
         let mark = mark();
         let initrd = Scratch::new(&mark)?;
         let own = [
-            Extra::new("xtask/settings", 0o644, self.settings(&mark)),
-            Extra::new("xtask/command", 0o755, script(self.command)),
+            Extra::new(
+                "xtask/settings",
+                0o644,
+                self.settings(&mark, cable.is_some()),
+            ),
+            Extra::new("xtask/command", 0o755, command),
         ];
         initramfs::with_extras(base, own.iter().chain(self.extras), &initrd.0)?;
 
@@ -112,14 +139,23 @@ impl<'a> Guest<'a> {
             memory_mib: self.memory_mib,
             icount: self.icount,
             disk: self.disk.clone(),
+            cable,
             interactive: self.terminal.is_some(),
         };
-        let running = machine.start()?;
-        let mut console = Console::new(&mark);
+        Ok(Booted {
+            running: machine.start()?,
+            mark,
+            _initrd: initrd,
+        })
+    }
+
+    /// Passes on what a machine says until its command has ended.
+    fn watch(&self, booted: &Booted, sink: &mut dyn Sink) -> Result<Result<u8, String>> {
+        let mut console = Console::new(&booted.mark);
         let mut log = Vec::new();
         let mut deadline = Some(Instant::now() + BOOT_TIME);
         loop {
-            let bytes = match running.read(deadline) {
+            let bytes = match booted.running.read(deadline) {
                 Output::Command(bytes) => bytes,
                 Output::Kernel(bytes) => {
                     sink.log(&bytes);
@@ -161,13 +197,14 @@ impl<'a> Guest<'a> {
     }
 
     /// Variables for PID 1.
-    fn settings(&self, mark: &str) -> String {
+    fn settings(&self, mark: &str, has_cable: bool) -> String {
         let (rows, columns) = self.terminal.unwrap_or((50, 200));
         let flag = |on: bool| if on { "1" } else { "" };
         format!(
-            "MARK={mark}\nINTERACTIVE={}\nDISK={}\nROWS={rows}\nCOLS={columns}\nTERM={}\n",
+            "MARK={mark}\nINTERACTIVE={}\nDISK={}\nCABLE={}\nROWS={rows}\nCOLS={columns}\nTERM={}\n",
             flag(self.terminal.is_some()),
             flag(self.disk.is_some()),
+            flag(has_cable),
             terminal_type()
         )
     }
@@ -206,12 +243,20 @@ fn mark() -> String {
 }
 
 /// The command as a shell script.
-fn script(command: &[String]) -> String {
+fn script(command: &[impl AsRef<str>]) -> String {
     let quoted: Vec<String> = command
         .iter()
-        .map(|arg| format!("'{}'", arg.replace('\'', r"'\''")))
+        .map(|arg| format!("'{}'", arg.as_ref().replace('\'', r"'\''")))
         .collect();
     format!("#!/bin/sh\nexec {}\n", quoted.join(" "))
+}
+
+/// A machine that was started; dropping it ends it.
+struct Booted {
+    running: Running,
+    /// What the beginning and the end of its command's output are marked with.
+    mark: String,
+    _initrd: Scratch,
 }
 
 /// The initrd of one boot, removed afterwards.

@@ -21,6 +21,8 @@ mkdir -p /run/lock /run/netns
 . /xtask/settings
 export TERM
 [ -z "$DISK" ] || modprobe -a virtio_pci virtio_blk ext4
+# The network device becomes eth0.
+[ -z "$CABLE" ] || modprobe -a virtio_pci virtio_net
 
 console=/dev/ttyS1
 # Held open: a terminal forgets its size when nobody has it open.

@@ -9,6 +9,7 @@
 
 mod apt;
 mod bench;
+mod cable;
 mod cli;
 mod compile;
 mod console;

@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-const PROGRAM: &str = "qemu-system-x86_64";
+use crate::cable;
+
+pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// All that can be emulated, without what emulation is slow at: the kernel would copy and clear
 /// memory by instructions that are carried out byte by byte, and each miss of the TLB would walk five
@@ -28,6 +30,8 @@ pub struct Machine {
     /// One guest instruction takes one guest nanosecond (and there is one CPU).
     pub icount: bool,
     pub disk: Option<PathBuf>,
+    /// What its network device is connected to; without, it has none.
+    pub cable: Option<cable::End>,
     /// The terminal's input goes to the guest, Ctrl-C included; Ctrl-A X ends the machine.
     pub interactive: bool,
 }
@@ -86,6 +90,9 @@ impl Machine {
                 "file={},if=virtio,format={format},snapshot=on",
                 disk.display()
             ));
+        }
+        if let Some(end) = &self.cable {
+            end.plug_into(&mut command);
         }
         command
             .arg("-kernel")
@@ -187,6 +194,15 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => Output::Closed,
         }
     }
+
+    /// All that came out of it and was not read.
+    pub fn rest(&self) -> Vec<u8> {
+        let bytes = |output| match output {
+            Output::Command(bytes) | Output::Kernel(bytes) => bytes,
+            Output::Closed | Output::TimedOut => Vec::new(),
+        };
+        self.output.try_iter().flat_map(bytes).collect()
+    }
 }
 
 impl Drop for Running {
@@ -210,6 +226,7 @@ mod tests {
             memory_mib: 512,
             icount: true,
             disk: Some("peers.img".into()),
+            cable: None,
             interactive: false,
         };
         let line = crate::process::describe(&machine.command());
@@ -223,5 +240,6 @@ mod tests {
         );
         assert!(!line.contains("-mon"), "{line}");
         assert!(line.contains("-cpu max -accel"), "{line}");
+        assert!(!line.contains("-net"), "{line}");
     }
 }

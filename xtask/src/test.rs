@@ -16,10 +16,12 @@ use crate::guest::{Guest, Sink};
 use crate::initramfs::Extra;
 use crate::kernels::{self, Kernel};
 use crate::report::{self, Report};
-use crate::{compile, paths, setup};
+use crate::{cable, compile, paths, setup};
 
 /// How long the scenarios may take on one kernel.
 const TIMEOUT: Duration = Duration::from_secs(40 * 60);
+/// What the names of the trials begin with that take place on two machines.
+pub const TWO_MACHINES: &str = "two_machines";
 /// So many failed trials are tried once more; of more something is broken.
 const FEW: usize = 6;
 
@@ -87,7 +89,8 @@ fn unit_tests(args: &TestArgs) -> Result<Report> {
     Ok(report)
 }
 
-/// Runs the scenarios on the kernels, a few at a time; a summary line and counts for each.
+/// Runs the scenarios on the kernels, a few at a time, and then those that need two machines, of
+/// which no more than two run; a summary line and counts for each.
 fn guests(args: &TestArgs) -> Result<Vec<(String, Report)>> {
     let extras = if args.no_build {
         compile::built()?
@@ -102,13 +105,32 @@ fn guests(args: &TestArgs) -> Result<Vec<(String, Report)>> {
     } else {
         args.kernel.clone()
     };
+    let filter = args.filter.as_deref();
+    let only_two = needs_two(filter);
+    let mut results = Vec::new();
+    if !only_two {
+        results.extend(several_at_once(&names, args, &extras));
+    }
+    if filter.is_none() || only_two {
+        let filter = filter.unwrap_or(TWO_MACHINES);
+        results.extend(
+            names
+                .iter()
+                .map(|name| on_two_machines(name, filter, &extras)),
+        );
+    }
+    Ok(results)
+}
+
+fn several_at_once(names: &[String], args: &TestArgs, extras: &[Extra]) -> Vec<(String, Report)> {
+    let filter = args.filter.as_deref();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..args.jobs.clamp(1, names.len()) {
             // Each thread sees its guests through: they die with it.
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = on_kernel(name, args, &extras);
+                    let result = on_kernel(name, filter, extras);
                     if let Ok(mut done) = done.lock() {
                         done.push((name, result));
                     }
@@ -118,10 +140,24 @@ fn guests(args: &TestArgs) -> Result<Vec<(String, Report)>> {
     });
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(name, _)| names.iter().position(|other| other == *name));
-    Ok(done.into_iter().map(|(_, result)| result).collect())
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn on_kernel(name: &str, args: &TestArgs, extras: &[Extra]) -> (String, Report) {
+fn on_two_machines(name: &str, filter: &str, extras: &[Extra]) -> (String, Report) {
+    let Some(obstacle) = cable::obstacle() else {
+        return on_kernel(name, Some(filter), extras);
+    };
+    let report = Report {
+        skipped: 1,
+        reasons: vec![format!("{TWO_MACHINES}: {obstacle}")],
+        ..Report::default()
+    };
+    let line = format!("kernel {name}, {}: SKIP {obstacle}", report.counts());
+    println!("{line}");
+    (line, report)
+}
+
+fn on_kernel(name: &str, filter: Option<&str>, extras: &[Extra]) -> (String, Report) {
     let wanted = KernelArgs {
         kernel: Some(name.to_owned()),
         ..KernelArgs::default()
@@ -132,8 +168,13 @@ fn on_kernel(name: &str, args: &TestArgs, extras: &[Extra]) -> (String, Report) 
         ..Lines::default()
     };
     let outcome = kernels::resolve(&wanted).and_then(|kernel| {
-        let outcome = scenarios(&kernel, args.filter.as_deref(), extras, &mut sink);
-        sink.name = kernel.release;
+        let outcome = scenarios(&kernel, filter, extras, &mut sink);
+        let which = if needs_two(filter) {
+            "-two-machines"
+        } else {
+            ""
+        };
+        sink.name = kernel.release + which;
         outcome
     });
     sink.flush();
@@ -221,8 +262,16 @@ fn scenarios(
     if let Some(filter) = filter {
         command.extend(["--filter".to_owned(), filter.to_owned()]);
     }
-    let guest = Guest::usual(kernel, extras, &command, TIMEOUT);
+    let guest = Guest {
+        second: needs_two(filter),
+        ..Guest::usual(kernel, extras, &command, TIMEOUT)
+    };
     guest.run(sink)
+}
+
+/// Whether these trials take place on two machines.
+fn needs_two(filter: Option<&str>) -> bool {
+    filter.is_some_and(|filter| filter.starts_with(TWO_MACHINES))
 }
 
 fn write_log(sink: &Lines) -> Result<PathBuf> {

@@ -57,6 +57,7 @@ pub fn run(args: &VmArgs) -> Result<ExitCode> {
         terminal: terminal.as_ref().map(|terminal| terminal.size),
         extras: &extras,
         command,
+        second: false,
         timeout: if args.command.is_empty() {
             limit
         } else {

@@ -25,6 +25,7 @@ mod lifecycle;
 mod lit;
 mod load;
 mod lockdown;
+pub mod machines;
 mod nat;
 mod neighbours;
 mod pcapng;
@@ -111,10 +112,12 @@ fn verdict(name: &str, error: &Error) -> Result<Completion, Failed> {
 /// Runs the trials whose name contains `filter`, or lists them; tells how long the `told` slowest
 /// took.
 pub fn run(filter: Option<String>, list: bool, told: usize) -> ExitCode {
-    // What the trials stand on, for when one of them fails: they show it themselves otherwise.
+    // What the trials stand on, for when one of them fails: they show it themselves otherwise. And what
+    // takes a second machine.
     let trials = match filter.as_deref() {
         Some(name) if name.starts_with("network_") => groundwork::trials(),
         Some(name) if name.starts_with("dropped_") => drops::groundwork(),
+        Some(name) if name.starts_with(machines::NAME) => machines::trials(),
         filter => all(filter),
     };
     let arguments = Arguments {

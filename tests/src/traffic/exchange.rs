@@ -57,7 +57,7 @@ impl Exchange {
 }
 
 /// Waits for a datagram, which must be `payload`; yields where it came from.
-fn receive_from(socket: &UdpSocket, payload: &[u8]) -> Result<SocketAddr> {
+pub fn receive_from(socket: &UdpSocket, payload: &[u8]) -> Result<SocketAddr> {
     let local = socket.local_addr()?;
     let mut buffer = vec![0; 65536];
     wait::until(&format!("a datagram for {local}"), SOON, || {
