@@ -12,11 +12,15 @@ use nix::sys::signal::Signal;
 
 use crate::demo::{self, SCENARIOS};
 use crate::frontend::Frontend;
+use crate::pair::Pair;
 use crate::scenarios::Skip;
 use crate::scenarios::drops::{self, Shot};
-use crate::scenarios::explained;
+use crate::scenarios::{explained, machines};
+use crate::topology::bgp::Bgp;
 use crate::topology::link::{LEFT, Link, RIGHT};
+use crate::topology::machine::Way;
 use crate::topology::node::{self, Routed};
+use crate::topology::nodes::{self, Side};
 use crate::topology::tunnel::{Kind, Tunnel};
 use crate::topology::{self, CLIENT_PORT, Cluster, Ip, PORT, Plan, at};
 use crate::tracer::{Scratch, Tracer};
@@ -100,10 +104,29 @@ pub fn make(filter: Option<&str>) -> Result<()> {
             },
         }
     }
+    if filter.is_none_or(|filter| machines::NAME.contains(filter)) {
+        match on_two_machines() {
+            Err(error) if error.is::<Skip>() => println!("SKIP {}: {error}", machines::NAME),
+            done => done.context("corpus: on two machines")?,
+        }
+    }
     if filter.is_none_or(|filter| EXPLAINED.contains(filter)) {
         let [recording, told] = explained::record().context("corpus: what is explained")?;
         show(&format!("{EXPLAINED}.skb"), &recording)?;
         show(&format!("{EXPLAINED}.told"), &told)?;
+    }
+    Ok(())
+}
+
+/// What each of two machines sees of a question through a tunnel between them, and of its answer.
+fn on_two_machines() -> Result<()> {
+    let mut pair = Pair::meet()?;
+    pair.lay(Way::Vxlan)?;
+    let kept = pair.record(machines::OPTIONS)?;
+    for (kept, which) in kept.iter().zip(["first", "second"]) {
+        let name = format!("{}_{which}", machines::NAME);
+        show(&format!("{name}.skb"), &kept.recording)?;
+        show(&format!("{name}.wide"), &kept.printed)?;
     }
     Ok(())
 }
@@ -176,6 +199,11 @@ fn scenes() -> Vec<Scene> {
             "vxlan",
             &["--set=route,tunnel", "-H", topology::tunnel::SERVERS],
             vxlan,
+        ),
+        Scene::new(
+            "native_bgp",
+            &["--route", "--explain", "-H", nodes::PODS],
+            native_bgp,
         ),
         Scene::new("queue", &["--qdisc", "-H", LEFT, "--proto", "udp"], queue),
         Scene::new(
@@ -259,6 +287,17 @@ fn vxlan() -> Result<Shot> {
     let [_, server] = tunnel.inner()?;
     Ok(Shot::new((tunnel, exchange), move |(_, exchange)| {
         exchange.ask(server).map(drop)
+    }))
+}
+
+/// A question and its answer by routes that were learnt by BGP.
+fn native_bgp() -> Result<Shot> {
+    let bgp = Bgp::build()?;
+    let exchange = bgp.exchange()?;
+    let server = Side::Second.pod()?;
+    Ok(Shot::new((bgp, exchange), move |(_, exchange)| {
+        let seen = exchange.ask(server)?;
+        exchange.answer(seen, server)
     }))
 }
 

@@ -18,6 +18,7 @@
 //!
 //! Smaller networks for one idea each are in [`link`], [`node`], [`nodes`] and [`tunnel`].
 
+pub mod bgp;
 pub mod link;
 pub mod machine;
 pub mod node;

@@ -9,6 +9,7 @@
 
 mod apt;
 mod bench;
+mod bird;
 mod cable;
 mod cli;
 mod compile;

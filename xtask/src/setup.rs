@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{paths, process};
+use crate::{bird, paths, process};
 
 /// A Debian package, and the program that shows it is there on any other system.
 struct Package {
@@ -109,6 +109,7 @@ fn set_up(say: Say) -> Result<ExitCode> {
         wanted.extend(DEBIAN_RUST);
     }
     packages(&wanted, say)?;
+    bird(say)?;
     if !nightly {
         link_toolchain(say)?;
     }
@@ -159,6 +160,25 @@ fn packages(wanted: &[&str], say: Say) -> Result<()> {
         install().with_context(|| format!("cannot install packages; try by hand: {line}"))?;
     }
     Ok(())
+}
+
+/// What its trials can do without, for they are skipped then.
+fn bird(say: Say) -> Result<()> {
+    if bird::is_there() {
+        say.there("bird");
+        return Ok(());
+    }
+    println!("bird: unpacking, and not installing, it");
+    match bird::unpack() {
+        Ok(libraries) => {
+            let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
+            packages(&libraries, say)
+        }
+        Err(error) => {
+            println!("bird: SKIP: {error:#}");
+            Ok(())
+        }
+    }
 }
 
 /// Those of `wanted` that dpkg-query's `NAME STATUS` lines don't call installed.

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::bird;
 use crate::paths;
 use crate::process;
 
@@ -88,21 +89,28 @@ pub struct Userland {
     pub links: BTreeMap<String, String>,
 }
 
+/// The tools that there are, each with its file.
+fn tools() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let own = TOOLS.iter().map(|&tool| (tool, paths::program(tool)));
+    let birds = bird::PROGRAMS
+        .iter()
+        .map(|&tool| (tool, bird::program(tool)));
+    own.chain(birds)
+        .filter_map(|(tool, file)| Some((tool, file?)))
+}
+
 /// The host files whose change makes a cached archive stale.
 pub fn inputs() -> Vec<PathBuf> {
-    let tools = TOOLS
-        .iter()
-        .chain(&["busybox"])
-        .filter_map(|tool| paths::program(tool));
-    tools.chain(PLUGINS.iter().map(PathBuf::from)).collect()
+    let tools = tools().map(|(_, file)| file);
+    tools
+        .chain(paths::program("busybox"))
+        .chain(PLUGINS.iter().map(PathBuf::from))
+        .collect()
 }
 
 pub fn collect() -> Result<Userland> {
     let mut land = Userland::default();
-    let tools: BTreeMap<&str, PathBuf> = TOOLS
-        .iter()
-        .filter_map(|&tool| Some((tool, paths::program(tool)?)))
-        .collect();
+    let tools: BTreeMap<&str, PathBuf> = tools().collect();
     let mut dynamic: Vec<PathBuf> = tools.values().cloned().collect();
     for (tool, file) in &tools {
         land.files.insert(format!("usr/sbin/{tool}"), file.clone());

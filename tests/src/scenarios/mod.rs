@@ -27,6 +27,7 @@ mod load;
 mod lockdown;
 pub mod machines;
 mod nat;
+mod native;
 mod neighbours;
 mod pcapng;
 mod protocols;
@@ -148,6 +149,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         drops::trials(filter),
         following::trials(),
         nat::trials(),
+        native::trials(),
         conntrack::trials(),
         deciders::trials(),
         tunnels::trials(),

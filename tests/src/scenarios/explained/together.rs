@@ -14,7 +14,7 @@ use crate::told::Told;
 use crate::tracer::{Outcome, Scratch, Tracer};
 
 /// Everybody's addresses.
-pub const HOSTS: &str = "10.71.0.0/16,10.72.0.0/16,172.18.0.0/16,fd00::/16";
+pub const HOSTS: &str = "10.71.0.0/16,10.72.0.0/16,10.244.0.0/16,172.18.0.0/16,fd00::/16";
 
 /// What is played, and once it was, what came of each.
 pub struct Together {

@@ -1,5 +1,6 @@
 //! The scenes.
 
+mod bgp;
 mod conntrack;
 mod copies;
 mod devices;
@@ -50,12 +51,14 @@ pub const SCENES: &[Scene] = &[
         &["reassembly-failed"],
         routing::reassembly,
     ),
+    scene("bgp_withdrawn", &["no-route"], bgp::withdrawn),
     scene("ipsec_policy", &["ipsec-policy"], routing::policy),
     scene("device_down", &["device-down"], devices::down),
     scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
     scene("slow", &["slow"], devices::slow),
     scene("tcp_reset", &["tcp-reset"], sockets::reset),
     scene("lost_segment", &["queue-drop"], sockets::lost),
+    scene("native_bgp", &[], bgp::native),
     scene("healthy_service", &[], healthy::service),
     scene("healthy_service_ipv6", &[], healthy::service_ipv6),
     scene("healthy_bridge", &[], healthy::bridge),
