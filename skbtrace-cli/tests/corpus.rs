@@ -24,6 +24,9 @@ use skbtrace_cli::{
 /// The kernel whose recordings have all snapshots.
 const ALL_FORMATS: &str = "6.12";
 
+/// The recordings whose runs explained.
+const EXPLAINED: [&str; 3] = ["native_bgp", "two_machines_first", "two_machines_second"];
+
 /// A recording.
 struct Recording {
     kernel: String,
@@ -167,6 +170,28 @@ fn formats() {
                     text = shapes(&text);
                 }
                 insta::assert_snapshot!(name, text);
+            }
+        }
+    });
+}
+
+/// Those of runs that explained, explained again: each packet's way as `cargo xtask demo` shows it, and
+/// nothing that is wrong.
+#[test]
+fn explained_trees() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots/corpus");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for recording in CORPUS.iter().filter(|one| EXPLAINED.contains(&&*one.name)) {
+            let text = recording.printed(&["--format", "tree", "--explain"]);
+            assert!(!text.contains("FINDING"), "{recording}: {text}");
+            if recording.kernel == ALL_FORMATS {
+                insta::assert_snapshot!(
+                    format!("{ALL_FORMATS}-{}-explained", recording.name),
+                    text
+                );
             }
         }
     });

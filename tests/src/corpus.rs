@@ -15,12 +15,12 @@ use crate::frontend::Frontend;
 use crate::pair::Pair;
 use crate::scenarios::Skip;
 use crate::scenarios::drops::{self, Shot};
-use crate::scenarios::{explained, machines};
-use crate::topology::bgp::Bgp;
+use crate::scenarios::explained::{self, Stage};
+use crate::scenarios::machines;
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::machine::Way;
 use crate::topology::node::{self, Routed};
-use crate::topology::nodes::{self, Side};
+use crate::topology::nodes;
 use crate::topology::tunnel::{Kind, Tunnel};
 use crate::topology::{self, CLIENT_PORT, Cluster, Ip, PORT, Plan, at};
 use crate::tracer::{Scratch, Tracer};
@@ -203,7 +203,7 @@ fn scenes() -> Vec<Scene> {
         Scene::new(
             "native_bgp",
             &["--route", "--explain", "-H", nodes::PODS],
-            native_bgp,
+            || staged("native_bgp"),
         ),
         Scene::new("queue", &["--qdisc", "-H", LEFT, "--proto", "udp"], queue),
         Scene::new(
@@ -290,15 +290,9 @@ fn vxlan() -> Result<Shot> {
     }))
 }
 
-/// A question and its answer by routes that were learnt by BGP.
-fn native_bgp() -> Result<Shot> {
-    let bgp = Bgp::build()?;
-    let exchange = bgp.exchange()?;
-    let server = Side::Second.pod()?;
-    Ok(Shot::new((bgp, exchange), move |(_, exchange)| {
-        let seen = exchange.ask(server)?;
-        exchange.answer(seen, server)
-    }))
+/// What is explained, as a trial plays it.
+fn staged(name: &'static str) -> Result<Shot> {
+    Ok(Shot::new(explained::stage(name)?, Stage::play))
 }
 
 /// Two datagrams, each of which waits 20 ms.

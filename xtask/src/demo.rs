@@ -3,13 +3,13 @@
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::cli::DemoArgs;
 use crate::guest::Guest;
 use crate::test::TWO_MACHINES;
 use crate::vm::Stream;
-use crate::{compile, kernels, process, setup};
+use crate::{cable, compile, kernels, process, setup};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -33,10 +33,14 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     if args.native {
         return native(&command);
     }
+    let second = args.scenario == TWO_MACHINES;
+    if let Some(obstacle) = second.then(cable::obstacle).flatten() {
+        bail!(obstacle);
+    }
     let kernel = kernels::resolve(&args.kernel)?;
     eprintln!("scenario {} on kernel {}", args.scenario, kernel.release);
     let guest = Guest {
-        second: args.scenario == TWO_MACHINES,
+        second,
         ..Guest::usual(&kernel, &extras, &command, TIMEOUT)
     };
     Ok(ExitCode::from(guest.run(&mut Stream::default())?))

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::nodes::Side;
 use crate::netns::Netns;
+use crate::process;
 use crate::scenarios::skip;
 use crate::tracer::Scratch;
 use crate::traffic::exchange::Exchange;
@@ -101,6 +102,11 @@ struct Bird {
 
 impl Bird {
     fn start(side: Side, node: &Netns) -> Result<Self> {
+        if let Err(error) = process::run("bird", &["--version"]) {
+            return skip(format!(
+                "no BIRD here (cargo xtask setup fetches it): {error:#}"
+            ));
+        }
         let directory = Scratch::create()?;
         let file = |name| directory.path().join(name);
         let log = file("log").display().to_string();
@@ -118,12 +124,8 @@ impl Bird {
             .stderr(Stdio::null());
         // Of its own, so that Ctrl-C does not end it before the namespaces are removed.
         command.process_group(0);
-        match node.enter(|| Ok(command.spawn()?)) {
-            Ok(child) => Ok(Self { child, directory }),
-            Err(error) => skip(format!(
-                "no BIRD here, which cargo xtask setup fetches: {error:#}"
-            )),
-        }
+        let child = node.enter(|| command.spawn().context("cannot run bird"))?;
+        Ok(Self { child, directory })
     }
 
     /// What it wrote to its log.

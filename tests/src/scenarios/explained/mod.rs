@@ -12,12 +12,12 @@ mod together;
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 
-use self::stage::Stage;
 use super::drops::{CASES, FIRST_PORT, Ground};
 use super::trial;
 use crate::kernel_trace::KernelTrace;
 use together::Together;
 
+pub use stage::Stage;
 pub use together::HOSTS;
 
 /// The names of all scenes and losses.
