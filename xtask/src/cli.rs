@@ -31,6 +31,8 @@ pub enum Task {
     Bench(BenchArgs),
     /// Record the corpus (tests/data/recordings) again, on every kernel
     Corpus(CorpusArgs),
+    /// Draw the README's picture of a terminal (docs/images) again
+    Picture(PictureArgs),
     /// Look for bytes that skbtrace does not survive
     Fuzz(FuzzArgs),
 }
@@ -149,6 +151,15 @@ pub struct CorpusArgs {
     /// Only the recordings whose name contains this
     #[arg(long, value_name = "NAME")]
     pub filter: Option<String>,
+    /// Don't build first: take the binaries that are there
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+#[derive(Args)]
+pub struct PictureArgs {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
     /// Don't build first: take the binaries that are there
     #[arg(long)]
     pub no_build: bool,

@@ -25,6 +25,7 @@ mod kernels;
 mod modules;
 mod paths;
 mod peers;
+mod picture;
 mod process;
 mod qemu;
 mod report;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Corpus(args) => corpus::run(&args),
+        Task::Picture(args) => picture::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
     };
     outcome.unwrap_or_else(|error| {
