@@ -64,6 +64,10 @@ impl Together {
 
     fn run(&self) -> Result<Verdicts> {
         let played = self.play(&[])?;
+        if played.scenes.is_empty() && played.lost.is_empty() {
+            // A tracer that nobody played for has seen nothing, and says so.
+            return Ok(played.failed);
+        }
         let found = played.found()?;
         let mut verdicts = played.failed;
         for (scene, stage) in &played.scenes {
