@@ -162,7 +162,7 @@ fn packages(wanted: &[&str], say: Say) -> Result<()> {
     Ok(())
 }
 
-/// What its trials can do without, for they are skipped then.
+/// BIRD, without which only its own trials are skipped.
 fn bird(say: Say) -> Result<()> {
     if bird::is_there() {
         say.there("bird");

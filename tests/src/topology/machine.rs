@@ -113,14 +113,13 @@ impl Machine {
         self.pod.as_ref().context("no pod was laid yet")
     }
 
+    /// Removes what was laid, or a part of it.
     fn clear(&mut self) -> Result<()> {
-        if self.pod.take().is_some() {
-            // Else it is gone sometime after its namespace. There may be no tunnel.
-            let _ = self.node.ip("link del pod0\n");
-            let _ = self.node.ip("link del vxlan0\n");
-            self.node.ip(&format!("route flush root {PODS}\n"))?;
-        }
-        Ok(())
+        self.pod = None;
+        // They may not be there, or be gone with the pod.
+        let _ = self.node.ip("link del pod0\n");
+        let _ = self.node.ip("link del vxlan0\n");
+        self.node.ip(&format!("route flush root {PODS}\n"))
     }
 }
 
