@@ -2,7 +2,9 @@
 //!
 //! [`Event`] borrows from its record, which is gone when the journey is told.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use skbtrace_common::{
     hooks::{HOOKS, Hook, Stage},
@@ -20,7 +22,7 @@ pub type Text = Arc<str>;
 
 /// The names that were met: each is kept once.
 #[derive(Debug, Default)]
-pub struct Texts(HashSet<Text>);
+pub struct Texts(FxHashSet<Text>);
 
 impl Texts {
     /// The shared copy of a name.

@@ -4,6 +4,8 @@
 //! [`is_needed`] names even where nobody chose their sets: few, and each of them tells an end, or
 //! that another journey begins here.
 
+use std::sync::LazyLock;
+
 use skbtrace_common::hooks::{HOOKS, Hook, Kind};
 
 /// What a row says.
@@ -59,7 +61,10 @@ pub fn of(hook: &Hook) -> Role {
 /// The role of the row of that number; of one behind the catalogue, [`Role::Pass`].
 #[must_use]
 pub fn of_row(row: u16) -> Role {
-    HOOKS.get(usize::from(row)).map_or(Role::Pass, of)
+    /// By row: names are compared once, and not at every event.
+    static ROLES: LazyLock<Vec<Role>> = LazyLock::new(|| HOOKS.iter().map(of).collect());
+    let role = ROLES.get(usize::from(row));
+    role.copied().unwrap_or(Role::Pass)
 }
 
 /// Whether journeys cannot be told without the row's events. Where everything is listened to

@@ -273,8 +273,11 @@ fn remark(backend: Backend, cost: &Cost) -> String {
 
 /// What an event costs in user space, by what is made of it.
 fn user_space<'a>(load: &'a Load) -> Vec<Task<'a>> {
-    let kinds: [(&str, &[&str], f64); 3] = [
+    let kinds: [(&str, &[&str], f64); 5] = [
         ("printed as a table", &[], 1200.0),
+        // 1500 for the explaining.
+        ("printed as a table and explained", &["--explain"], 2700.0),
+        ("printed as JSON", &["--format", "json"], 1800.0),
         ("recorded", &["-w", "/dev/shm/skbtrace-bench"], 400.0),
         ("captured", &["--pcapng", "/dev/shm/skbtrace-bench"], 6000.0),
     ];
