@@ -208,6 +208,14 @@ impl Tracer {
         kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot send {signal}"))
     }
 
+    /// The most memory it had so far, bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kilobytes.context("no VmHWM")?.parse::<u64>()? << 10)
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn stop(self) -> Result<Outcome> {
         self.signal(Signal::SIGTERM)?;

@@ -49,6 +49,13 @@ pub fn send(socket: &UdpSocket, to: SocketAddr, payload: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Gives a socket's receive queue room for tens of thousands of packets (`SO_RCVBUFFORCE`).
+pub fn make_room(socket: &UdpSocket) -> Result<()> {
+    /// A small packet takes about 800 bytes.
+    const ROOM: usize = 64 << 20;
+    setsockopt(socket, sockopt::RcvBufForce, &ROOM).context("cannot set SO_RCVBUFFORCE")
+}
+
 /// Gives every packet of `socket` the mark (`SO_MARK`).
 pub fn set_mark(socket: &UdpSocket, mark: u32) -> Result<()> {
     setsockopt(socket, sockopt::Mark, &mark).context("cannot set SO_MARK")

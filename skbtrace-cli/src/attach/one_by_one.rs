@@ -1,6 +1,6 @@
 //! Hooks by themselves: tracepoints, and kprobes with their returns.
 
-use std::{ffi::CString, os::fd::AsFd as _};
+use std::{ffi::CString, os::fd::AsFd as _, path::Path};
 
 use skbtrace_common::hooks::{Hook, Site};
 
@@ -21,9 +21,8 @@ pub fn attach(
     hook: &Hook,
 ) -> Result<(Site, Backend, Vec<Link>), Option<String>> {
     if wanted.sites.is_empty() {
-        return Err(Some(String::from(
-            "how it takes its packet is not known (no BTF of its module)",
-        )));
+        let unknown = "how it takes its packet is not known (no BTF of its module)";
+        return Err(is_loaded(hook).then(|| unknown.to_owned()));
     }
     let mut reason = None;
     for site in &wanted.sites {
@@ -41,6 +40,13 @@ pub fn attach(
         }
     }
     Err(reason)
+}
+
+/// Whether a hook's module is there; the kernel itself is.
+fn is_loaded(hook: &Hook) -> bool {
+    let modules = Path::new("/sys/module");
+    let module = hook.module.map(|module| modules.join(module));
+    module.is_none_or(|module| module.exists())
 }
 
 enum Refusal {

@@ -11,7 +11,6 @@ use std::net::UdpSocket;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use super::Found;
 use super::cases::{Backend, FUNCTIONS, Hooks, exactly, together, words};
@@ -63,8 +62,6 @@ const HELD: u32 = 10_000;
 /// Where they wait.
 const LOOPBACK: &str = "127.0.0.1";
 const HELD_PORT: u16 = 7777;
-/// Room for them: a small packet takes about 800 bytes.
-const ROOM: usize = 64 << 20;
 
 fn grown(what: &str, small: f64, large: f64) -> Figure {
     Figure::new(what, Unit::Percent, (large / small - 1.0) * 100.0)
@@ -263,7 +260,7 @@ fn forgotten(said: &[String]) -> u32 {
 fn hold(net: &Netns) -> Result<UdpSocket> {
     let address = at(LOOPBACK, HELD_PORT)?;
     let receiver = traffic::udp_socket(net, address)?;
-    setsockopt(&receiver, sockopt::RcvBufForce, &ROOM).context("cannot set SO_RCVBUFFORCE")?;
+    traffic::make_room(&receiver)?;
     let sender = traffic::udp_socket(net, at(LOOPBACK, 0)?)?;
     for _ in 0..HELD {
         traffic::send(&sender, address, b"held")?;

@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 
 use super::trial;
 use crate::demo::SCENARIOS;
@@ -26,6 +27,8 @@ pub fn trials() -> Vec<Trial> {
         trial("journey_without_an_end", unread),
         trial("journey_told_while_it_runs", told_at_once),
         trial("journey_summary", summary),
+        trial("journey_with_a_gap", gap),
+        trial("journeys_too_many_at_once", too_many),
     ]
 }
 
@@ -50,6 +53,14 @@ impl Told {
     /// What it has printed by now.
     fn text(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.path().join("told"))?)
+    }
+
+    /// Waits until it has printed a text so many times.
+    fn wait_for(&self, text: &str, times: usize) -> Result<()> {
+        wait::until(&format!("{text:?} to be told"), SOON, || {
+            let told = self.text()?.matches(text).count();
+            Ok((told >= times).then_some(()))
+        })
     }
 
     fn stop(self) -> Result<Journeys> {
@@ -281,9 +292,7 @@ fn told_at_once() -> Result<()> {
     let told = Told::start(&["-P", &port, "--format", "tree"])?;
     traffic::send(&sender, at(RIGHT, PORT)?, b"one")?;
     traffic::receive(&receiver)?;
-    wait::until("the block", SOON, || {
-        Ok(told.text()?.contains("end: delivered").then_some(()))
-    })?;
+    told.wait_for("end: delivered", 1)?;
     let journeys = told.stop()?;
     // What comes late, as the release on 7.2, makes no second one.
     journeys.explain(journeys.only().map(drop))
@@ -330,6 +339,89 @@ fn summary() -> Result<()> {
         ensure!(counts == REFUSED, "{counts} of {REFUSED} are dropped");
         one(text, &["SEGMENT", "P50", "P99", "MAX"])?;
         one(text, &["0 packets delivered more than once"])?;
+        Ok(())
+    })())
+}
+
+/// Events are lost between a packet's coming to a socket and its being read.
+fn gap() -> Result<()> {
+    const BURST: usize = 300;
+    const OTHERS: u16 = CLIENT_PORT + 1;
+    let link = Link::build()?;
+    let receiver = traffic::udp_socket(&link.right, at(RIGHT, PORT)?)?;
+    let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+    let others = traffic::udp_socket(&link.left, at(LEFT, OTHERS)?)?;
+    let nobody = at(RIGHT, PORT + 1)?;
+    let ports = format!("{PORT},{}", nobody.port());
+    let told = Told::start(&["--dport", &ports, "--format", "tree", "--buffer", "64K"])?;
+    traffic::send(&sender, at(RIGHT, PORT)?, b"waits")?;
+    // One behind it that has ended: what was before it has been seen.
+    traffic::send(&others, nobody, b"ends")?;
+    told.wait_for("end: dropped", 1)?;
+    told.tracer.signal(Signal::SIGSTOP)?;
+    for _ in 0..BURST {
+        traffic::send(&others, nobody, b"burst")?;
+    }
+    told.tracer.signal(Signal::SIGCONT)?;
+    // What the buffer had room for; that the rest was lost is known by then.
+    told.wait_for("end: dropped", 2)?;
+    traffic::receive(&receiver)?;
+    let journeys = told.stop()?;
+    let result = (|| {
+        ensure!(journeys.outcome.lost > Some(0), "nothing was lost");
+        let port = format!(":{CLIENT_PORT}->");
+        let mut blocks = journeys.blocks.iter();
+        let block = blocks.find(|block| block.contains(&port));
+        let lines: Vec<&str> = block.context("no block")?.lines().collect();
+        let place = |word: &str| {
+            let found = lines.iter().position(|line| line.contains(word));
+            found.with_context(|| format!("no {word}"))
+        };
+        let gap = place("events lost here")?;
+        ensure!(place("__udp_enqueue_schedule_skb")? < gap, "queued after");
+        ensure!(gap < place("skb_consume_udp")?, "read before");
+        let after = lines.get(gap + 1).context("nothing follows")?;
+        ensure!(after.contains(" .."), "timed across the gap: {after}");
+        Ok(())
+    })();
+    journeys
+        .outcome
+        .explain(result)
+        .with_context(|| journeys.text.clone())
+}
+
+/// More packets are under way at once than are kept: the oldest are given up, and counted, and memory
+/// stays within bounds.
+fn too_many() -> Result<()> {
+    const SENT: u64 = 12_000;
+    /// As in `journey::Limits`.
+    const KEPT: u64 = 10_000;
+    const MOST_MEMORY: u64 = 300 << 20;
+    let link = Link::build()?;
+    let receiver = traffic::udp_socket(&link.right, at(RIGHT, PORT)?)?;
+    traffic::make_room(&receiver)?;
+    let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+    let port = PORT.to_string();
+    let told = Told::start(&[
+        "--dport", &port, "--func", "^ip_rcv$", "--format", "summary", "--buffer", "64M",
+    ])?;
+    for _ in 0..SENT {
+        traffic::send(&sender, at(RIGHT, PORT)?, b"unread")?;
+    }
+    let peak = told.tracer.peak_memory()?;
+    let journeys = told.stop()?;
+    journeys.explain((|| {
+        let count = |what: &str| -> Result<u64> {
+            let line = one(&journeys.text, &[what])?;
+            Ok(line.split_whitespace().next().context("a count")?.parse()?)
+        };
+        let early = count(" packets closed early, as too many")?;
+        ensure!(early == SENT - KEPT, "{early} were closed early");
+        for (fate, expected) in [("  waiting  ", KEPT), ("  closed early  ", SENT - KEPT)] {
+            let told = count(fate)?;
+            ensure!(told == expected, "{told} and not {expected} are{fate}");
+        }
+        ensure!(peak < MOST_MEMORY, "{peak} bytes of memory");
         Ok(())
     })())
 }

@@ -1,14 +1,16 @@
-//! The live view, in a terminal of 80 columns and 24 lines.
+//! The live view, in a terminal, of 80 columns and 24 lines unless it is made larger.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::ioctl_write_ptr_bad;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -21,8 +23,7 @@ use crate::tracer::skbtrace;
 use crate::traffic;
 use crate::wait::{self, LONG, SOON};
 
-const COLUMNS: usize = 80;
-const LINES: usize = 24;
+const SIZE: Winsize = size(80, 24);
 /// Leaves the screen on which nothing scrolls.
 const LEAVE: &[u8] = b"\x1b[?1049l";
 
@@ -31,8 +32,21 @@ pub fn trials() -> Vec<Trial> {
         trial("top_shows_a_flow_and_its_tree", flow_and_tree),
         trial("top_gives_the_terminal_back", given_back),
         trial("top_shows_what_is_found", finding),
+        trial("top_follows_the_terminals_size", resized),
+        trial("top_on_a_terminal_that_stands_still", stalled),
     ]
 }
+
+const fn size(columns: u16, lines: u16) -> Winsize {
+    Winsize {
+        ws_row: lines,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+ioctl_write_ptr_bad!(set_size, nix::libc::TIOCSWINSZ, Winsize);
 
 /// skbtrace in a terminal.
 struct Session {
@@ -46,13 +60,7 @@ struct Session {
 
 impl Session {
     fn start(args: &[&str]) -> Result<Self> {
-        let size = Winsize {
-            ws_row: LINES as u16,
-            ws_col: COLUMNS as u16,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(&size, None).context("cannot open a terminal")?;
+        let pty = openpty(&SIZE, None).context("cannot open a terminal")?;
         let before = tcgetattr(&pty.slave)?;
         fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         // A session of its own: it must not ask the guest's console for its size.
@@ -74,7 +82,7 @@ impl Session {
             master: File::from(pty.master),
             slave: pty.slave,
             before,
-            screen: Screen::default(),
+            screen: Screen::new(SIZE),
             written: Vec::new(),
         })
     }
@@ -110,6 +118,26 @@ impl Session {
             }
         });
         result.with_context(|| format!("the screen:\n{}", self.screen.text()))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).context("a process id")?;
+        Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// Makes the terminal another size.
+    fn resize(&mut self, size: Winsize) -> Result<()> {
+        // SAFETY: an open terminal, and a whole winsize.
+        unsafe { set_size(self.master.as_raw_fd(), &raw const size) }?;
+        self.screen = Screen::new(size);
+        // It has no terminal that controls it, which would send it this.
+        self.signal(Signal::SIGWINCH)
+    }
+
+    /// Whether it takes nothing more until somebody reads.
+    fn is_full(&self) -> Result<bool> {
+        let mut slave = [PollFd::new(self.slave.as_fd(), PollFlags::POLLOUT)];
+        Ok(poll(&mut slave, PollTimeout::ZERO)? == 0)
     }
 
     fn press(&mut self, keys: &str) -> Result<()> {
@@ -159,17 +187,15 @@ struct Screen {
     escape: Option<Vec<u8>>,
 }
 
-impl Default for Screen {
-    fn default() -> Self {
+impl Screen {
+    fn new(size: Winsize) -> Self {
         Self {
-            cells: vec![vec![b' '; COLUMNS]; LINES],
+            cells: vec![vec![b' '; size.ws_col.into()]; size.ws_row.into()],
             at: (0, 0),
             escape: None,
         }
     }
-}
 
-impl Screen {
     fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match &mut self.escape {
@@ -208,7 +234,7 @@ impl Screen {
             let mut next = || numbers.next().unwrap_or(1_usize).saturating_sub(1);
             self.at = (next(), next());
         } else if text == "[2J" {
-            self.cells = Self::default().cells;
+            self.cells.iter_mut().for_each(|line| line.fill(b' '));
         }
     }
 
@@ -275,10 +301,7 @@ fn given_back() -> Result<()> {
         let mut session = Session::start(PATH)?;
         session.wait_for("events/s")?;
         match ends {
-            Some(signal) => {
-                let pid = i32::try_from(session.child.id()).context("a process id")?;
-                kill(Pid::from_raw(pid), signal)?;
-            }
+            Some(signal) => session.signal(signal)?,
             None => session.press("\x03")?,
         }
         // Nothing passed, which a signal's way out says.
@@ -286,5 +309,46 @@ fn given_back() -> Result<()> {
         let code = session.end().with_context(|| format!("{ends:?}"))?;
         ensure!(code == Some(expected), "exit code {code:?} after {ends:?}");
     }
+    Ok(())
+}
+
+/// The last line stays the last.
+fn resized() -> Result<()> {
+    let mut session = Session::start(PATH)?;
+    for size in [SIZE, size(120, 40), size(60, 12)] {
+        session.resize(size)?;
+        wait::until("the hints on the last line", LONG, || {
+            session.read()?;
+            let text = session.screen.text();
+            let (above, last) = text.rsplit_once('\n').context("one line")?;
+            let (first, _) = above.split_once('\n').context("two lines")?;
+            Ok((last.contains("quit") && first.contains("events/s")).then_some(()))
+        })
+        .with_context(|| format!("the screen:\n{}", session.screen.text()))?;
+    }
+    session.press("q")?;
+    let code = session.end()?;
+    ensure!(code == Some(0), "exit code {code:?}");
+    Ok(())
+}
+
+/// Nobody reads what is drawn, as when a connection hangs: the run goes on, and ends when it is told
+/// to.
+fn stalled() -> Result<()> {
+    let mut session = Session::start(PATH)?;
+    session.wait_for("events/s")?;
+    wait::until("the terminal to be full", LONG, || {
+        // Whatever the size, each is drawn anew.
+        session.signal(Signal::SIGWINCH)?;
+        session.press("?")?;
+        Ok(session.is_full()?.then_some(()))
+    })?;
+    session.signal(Signal::SIGTERM)?;
+    let status = wait::regardless("skbtrace to end", SOON, || Ok(session.child.try_wait()?))?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(
+        !session.is_changed()?,
+        "the terminal's modes were not given back"
+    );
     Ok(())
 }
