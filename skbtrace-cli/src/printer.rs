@@ -242,6 +242,13 @@ impl Printer {
         self.hidden.insert(row);
     }
 
+    /// Has a row's events read for what they tell of a packet, and not shown as its hops.
+    pub fn leave_out(&mut self, row: u16) {
+        if let Some(renderer) = &mut self.renderer {
+            renderer.leave_out(row);
+        }
+    }
+
     /// Writes what is left to be told when no event comes any more.
     pub fn end(&mut self, names: &dyn Names) -> Result<Flow> {
         if let Some(renderer) = &mut self.renderer {

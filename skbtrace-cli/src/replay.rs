@@ -26,6 +26,7 @@ use crate::{
     capture::{Capture, CaptureFile, is_same_file},
     decode::decode,
     filter::Matcher,
+    journey::role,
     kernel::netns::NetnsSpec,
     output::Output,
     printer::{Flow, Printer, Printing},
@@ -185,6 +186,13 @@ impl Shown {
         };
         in_set && self.only.as_ref().is_none_or(named)
     }
+
+    /// Whether a row that is not shown is left out of trees: `--func` names others, and it tells no
+    /// end.
+    fn leaves_out(&self, row: u16) -> bool {
+        let hook = HOOKS.get(usize::from(row));
+        self.only.is_some() && !hook.is_some_and(|hook| role::is_needed(hook, true))
+    }
 }
 
 /// Prints what the recording holds.
@@ -342,8 +350,12 @@ impl Replay<'_> {
                     recording.hide(*row);
                 }
             }
-            if !self.settings.shown.row(*row, function) && !*hidden {
+            let is_shown = self.settings.shown.row(*row, function);
+            if !is_shown && !*hidden {
                 self.unwanted.insert(*row);
+            }
+            if !is_shown && *hidden && self.settings.shown.leaves_out(*row) {
+                self.printer.leave_out(*row);
             }
         }
         match &note {

@@ -31,6 +31,7 @@ use crate::{
     capture::Capture,
     decode::Names,
     gap::Gaps,
+    journey::role,
     kernel::features,
     output::Output,
     printer::{Flow, Printer, Printing},
@@ -107,6 +108,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         .then(|| top::Screen::new(unix_offset_ns, options));
     let capture = capture.map(|capture| capture.of_run(unix_offset_ns, printing.waits));
     let mut printer = Printer::new(printing, output).captured_by(capture);
+    left_out(&engine, settings).for_each(|row| printer.leave_out(row));
     if let Some(screen) = &screen {
         printer = printer.rendered_by(Box::new(screen.watch()));
     }
@@ -357,6 +359,17 @@ fn hidden(engine: &Engine, settings: &Settings) -> RowSet {
     hidden
         .filter_map(|hooked| u16::try_from(hooked.row).ok())
         .collect()
+}
+
+/// The rows that `--func` did not name, and that are listened to only to explain.
+fn left_out(engine: &Engine, settings: &Settings) -> impl Iterator<Item = u16> {
+    let named = settings.only.is_some();
+    let hooks = engine.hooks.iter().filter(move |_| named);
+    let left_out = hooks.filter(|hooked| {
+        let tells_ends = role::is_needed(hooked.hook, true);
+        settings.needs(hooked.hook) && !settings.wants(hooked.hook) && !tells_ends
+    });
+    left_out.filter_map(|hooked| u16::try_from(hooked.row).ok())
 }
 
 /// Whether a packet's coming out of a queue is shown.

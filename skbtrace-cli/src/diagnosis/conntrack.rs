@@ -69,7 +69,9 @@ pub fn stale(loss: &Loss<'_>) -> Option<Cause> {
 /// The same, of a packet that went on to somewhere else.
 pub fn stale_and_sent(case: &Case<'_>) -> Option<Cause> {
     match case.journey.fate {
-        Fate::Sent { .. } | Fate::Ended { .. } | Fate::Alive { .. } => of_old_entry(case, None),
+        Fate::Sent { .. } | Fate::HandedOver { .. } | Fate::Ended { .. } | Fate::Alive { .. } => {
+            of_old_entry(case, None)
+        }
         _ => None,
     }
 }

@@ -144,7 +144,12 @@ pub fn reset(case: &Case<'_>) -> Option<Cause> {
     let Transport::Tcp(_, Some(flags)) = ip.transport else {
         return None;
     };
-    if flags.0 & RST == 0 || !matches!(case.journey.fate, Fate::Sent { .. } | Fate::Taken { .. }) {
+    let fate = &case.journey.fate;
+    let arrived = matches!(
+        fate,
+        Fate::Sent { .. } | Fate::HandedOver { .. } | Fate::Taken { .. }
+    );
+    if flags.0 & RST == 0 || !arrived {
         return None;
     }
     let flow = Flow::of(&packet)?;

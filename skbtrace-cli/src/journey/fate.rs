@@ -36,6 +36,13 @@ pub enum Fate {
         /// Its network namespace.
         netns: Option<u32>,
     },
+    /// A program read it from a device (tun, tap). What that sends for it is another packet.
+    HandedOver {
+        /// The device.
+        device: HopDevice,
+        /// Who read it.
+        reader: Running,
+    },
     /// It was merged into another packet of its flow (GRO).
     Merged,
     /// It was cut up, and its pieces went on.
@@ -95,6 +102,7 @@ impl Fate {
             Self::Joined => "joined",
             Self::FreedInList(_) => "freed in a list",
             Self::Sent { .. } => "sent",
+            Self::HandedOver { .. } => "handed over",
             Self::Merged => "merged",
             Self::Cut { .. } => "cut",
             Self::Copied => "copied",
@@ -135,6 +143,9 @@ pub fn of(known: &Known<'_>) -> Fate {
     // A table that frees a packet tells its verdict when that has happened.
     let lived = hops.get(..release.unwrap_or(hops.len())).unwrap_or(hops);
     let released = release.is_some();
+    if let Some(handed) = handed_over(lived) {
+        return handed;
+    }
     let (Some(last), Some(delivery)) = (lived.last(), delivery(lived)) else {
         return end(known, lived, released);
     };
@@ -272,6 +283,21 @@ fn delivery(lived: &[Hop]) -> Option<Delivery> {
         }
     }
     told.map(|()| Delivery { sock, reader })
+}
+
+/// What was read right behind a driver, and in no socket's queue: `tun_do_read` copies as sockets do
+/// (drivers/net/tun.c, tun_put_user, and drivers/net/tap.c, all four kernels).
+fn handed_over(lived: &[Hop]) -> Option<Fate> {
+    let (last, before) = lived.split_last()?;
+    let mut before = before.iter().rev();
+    let driver = before.find(|hop| !is(hop, Role::ReadPart))?;
+    if !is(last, Role::ReadPart) || !is(driver, Role::Transmit) {
+        return None;
+    }
+    Some(Fate::HandedOver {
+        device: driver.device?,
+        reader: last.running,
+    })
 }
 
 fn is_gap(known: &Known<'_>, from: &Hop, to: &Hop) -> bool {

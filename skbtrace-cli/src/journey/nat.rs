@@ -4,6 +4,7 @@
 //! is told where it can be: the nat table rewrites right after its verdict
 //! (net/netfilter/nf_nat_core.c, nf_nat_inet_fn), so a change behind that is the table's. A later
 //! packet of a connection passes no table, and its rewriting is told as lying between two hops.
+//! Into a tunnel and out of it, a packet gets another header, and the function that has both says so.
 
 use std::net::IpAddr;
 
@@ -11,7 +12,7 @@ use super::{
     Decided, Hop, Journey, OwnChain, OwnName, Text, What,
     role::{self, Role},
 };
-use crate::event::{IpPacket, Packet, Transport};
+use crate::event::{IpPacket, Packet, Transport, Verdict};
 
 /// A change of addresses or ports.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,10 @@ pub enum RewrittenBy {
     },
     /// This function said so, which translates.
     Function(Text),
+    /// This function had both: the packet was put into the other one.
+    Wrapped(Text),
+    /// This function had both: the packet was taken out of the other one, then or soon after.
+    Unwrapped(Text),
     /// It happened between these two.
     Between(Text, Text),
     /// Events were lost meanwhile.
@@ -63,10 +68,13 @@ pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
     let mut last = origin.map(|hop| hop.packet).filter(is_known);
     for (at, hop) in journey.hops.iter().enumerate() {
         // What is freed may have lost what its headers stood in.
-        if role::of_row(hop.row) == Role::Release {
+        if role::of_row(hop.row) == Role::Release || is_as_it_came(hop) {
             continue;
         }
         let before = at.checked_sub(1).and_then(|at| journey.hops.get(at));
+        if before.is_some_and(|before| is_still_inner(before, hop)) {
+            continue;
+        }
         let now = match &hop.what {
             What::Translated(told) => told.before,
             _ => hop.packet,
@@ -80,7 +88,7 @@ pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
                     from,
                     to: now,
                     side,
-                    by: by(journey, before, hop),
+                    by: by(journey, (before, from), (hop, now)),
                 });
             }
             last = Some(now);
@@ -112,9 +120,51 @@ fn is_known(packet: &Packet) -> bool {
     *packet != Packet::Unknown
 }
 
-fn by(journey: &Journey, before: &Hop, after: &Hop) -> RewrittenBy {
+/// Whether a hop tells the packet as it was when it came in, which may be long ago: one that was taken
+/// over has gone on meanwhile.
+fn is_as_it_came(hop: &Hop) -> bool {
+    let What::Decided(decided) = &hop.what else {
+        return false;
+    };
+    matches!(decided.verdict, Verdict::Stolen | Verdict::Queue { .. })
+}
+
+/// Whether a hop has the inner header although the outer one was told before: it is put in front a
+/// few lines later (net/ipv4/ip_tunnel_core.c, iptunnel_xmit, all four kernels).
+fn is_still_inner(before: &Hop, hop: &Hop) -> bool {
+    &**before.function() == "iptunnel_xmit"
+        && &**hop.function() == "skb_scrub_packet"
+        && inner(before) == Some(hop.packet)
+}
+
+/// What a hop says that the packet carries.
+fn inner(hop: &Hop) -> Option<Packet> {
+    match &hop.what {
+        What::Tunnel(told) => told.tunnel.inner,
+        _ => None,
+    }
+}
+
+/// Who changed a packet between two hops that follow each other.
+fn by(
+    journey: &Journey,
+    (before, from): (&Hop, Packet),
+    (after, to): (&Hop, Packet),
+) -> RewrittenBy {
     if journey.is_gap_between(before, after) {
         return RewrittenBy::Unseen;
+    }
+    if inner(after) == Some(from) {
+        return RewrittenBy::Wrapped(after.function().clone());
+    }
+    let mut earlier = journey
+        .hops
+        .iter()
+        .rev()
+        .skip_while(|hop| !std::ptr::eq(*hop, before));
+    let carried = |hop: &&Hop| inner(hop) == Some(to) && hop.packet == from;
+    if let Some(hop) = earlier.find(carried) {
+        return RewrittenBy::Unwrapped(hop.function().clone());
     }
     match &before.what {
         What::Decided(decided) if *decided.table.bytes == *b"nat" => by_table(decided),

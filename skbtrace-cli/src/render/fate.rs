@@ -12,6 +12,7 @@
 //! | freed in a list                          | `freed in a list at kfree_skb_list+0x1c, not said whether dropped` |
 //! | a device got it                          | `sent out of eth0`                                     |
 //! | one that is not hardware                 | `sent out of eth0 (veth@eth0.pod-a), and not seen behind it` |
+//! | a program has the device                 | `read from tun0 by vpnd[412]: what that sends for it is another packet` |
 //! | GRO, pieces, copy                        | `merged into another packet of its flow`, `cut into 3 pieces`, `freed once it was copied` |
 //! | handed to a program                      | `still alive, in user space (queue 3)`                 |
 //! | freed, and that is all                   | `freed after ip_rcv, not seen why`                     |
@@ -60,6 +61,13 @@ pub fn push(fate: &Fate, names: &dyn Names, color: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(b", not said whether dropped");
         }
         Fate::Sent { device, netns } => sent(device, *netns, names, out),
+        Fate::HandedOver { device, reader } => {
+            out.extend_from_slice(b"read from ");
+            escaped(device.name(), out);
+            out.extend_from_slice(b" by ");
+            running(*reader, out);
+            out.extend_from_slice(b": what that sends for it is another packet");
+        }
         Fate::Merged => out.extend_from_slice(b"merged into another packet of its flow"),
         Fate::Cut { pieces } => {
             out.extend_from_slice(b"cut into ");

@@ -67,6 +67,11 @@ pub trait Renderer {
         false
     }
 
+    /// From now on, a row's events are for what they tell of a packet, and not shown as hops.
+    fn leave_out(&mut self, row: u16) {
+        let _ = row;
+    }
+
     /// Appends what is left to be told when no event comes any more.
     fn end(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         let _ = (names, out);
@@ -190,6 +195,12 @@ impl Renderer for Chosen {
         match self {
             Self::Table(_) => false,
             Self::Other(other) => other.settled(until_ns, names, out),
+        }
+    }
+
+    fn leave_out(&mut self, row: u16) {
+        if let Self::Other(other) = self {
+            other.leave_out(row);
         }
     }
 

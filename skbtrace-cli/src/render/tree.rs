@@ -20,6 +20,7 @@
 //! was made from a packet follows below it, in the order in which it was first seen. A line that
 //! begins with `[` is a block's first. Names and columns are those of the table, DNAT and SNAT are
 //! said of the nat table, and of what translates for it; other changes are said to be changes.
+//! Rows that are left out ([`Renderer::leave_out`]) are no hops; what they tell of the packet is shown.
 //!
 //! **Invariant:** all is ASCII, and names are escaped. Lines do not end in blanks.
 
@@ -36,7 +37,9 @@ use crate::{
     decode::Names,
     event::Event,
     journey::{Counts, Family, Gap, Journeys, Limits},
+    row_set::RowSet,
 };
+use block::How;
 
 /// How the tree is to look.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,7 @@ pub struct Tree {
     clock: Clock,
     journeys: Journeys,
     findings: Option<Findings>,
+    left_out: RowSet,
 }
 
 impl Tree {
@@ -65,6 +69,7 @@ impl Tree {
             clock: Clock::new(options.time),
             journeys: Journeys::new(limits),
             findings: None,
+            left_out: RowSet::default(),
         }
     }
 
@@ -76,7 +81,12 @@ impl Tree {
 
     fn tell(&mut self, names: &dyn Names, out: &mut Vec<u8>) {
         while let Some(family) = self.journeys.take() {
-            block::push(&family, &mut self.clock, names, self.color, out);
+            let how = How {
+                names,
+                color: self.color,
+                left_out: &self.left_out,
+            };
+            block::push(&family, &mut self.clock, &how, out);
             if let Some(findings) = &mut self.findings {
                 findings.family(&family, names, out);
             }
@@ -111,6 +121,10 @@ impl Renderer for Tree {
         left_out(self.journeys.counts(), out);
     }
 
+    fn leave_out(&mut self, row: u16) {
+        self.left_out.insert(row);
+    }
+
     fn found(&self) -> u64 {
         self.findings.as_ref().map_or(0, Findings::found)
     }
@@ -129,7 +143,12 @@ impl Block {
 
     /// Appends the block.
     pub fn push(&mut self, family: &Family, names: &dyn Names, out: &mut Vec<u8>) {
-        block::push(family, &mut self.0, names, false, out);
+        let how = How {
+            names,
+            color: false,
+            left_out: &RowSet::default(),
+        };
+        block::push(family, &mut self.0, &how, out);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What became of a packet.
 
+use skbtrace_common::record::{KIND_TUNNEL, RawTunnel, TUNNEL, TUNNEL_KIND};
+
 use super::*;
 use crate::event::Owner;
 
@@ -140,6 +142,11 @@ fn other_ends() {
         (&["ip_rcv", "icmp_rcv", release][..], "taken"),
         (&["__dev_queue_xmit", "net_dev_start_xmit", release], "sent"),
         (&["__dev_queue_xmit", "net_dev_start_xmit"], "alive"),
+        (
+            &["tun_net_xmit", "skb_copy_datagram_iter", release],
+            "handed over",
+        ),
+        (&["ip_rcv", "skb_copy_datagram_iter", release], "delivered"),
         (&["dev_gro_receive", "napi_skb_free_stolen_head"], "merged"),
         (&["ip_rcv", "skb_clone", release], "copied"),
         (&["ip_rcv", release], "ended"),
@@ -217,27 +224,119 @@ fn rewrites() {
     run.event(&nat);
     run.raw(timed(udp(pod, 99), "ip_rcv", 80));
     let families = run.finish();
-    let told = families[0].journeys[0].rewrites.iter();
-    let told: Vec<_> = told
-        .map(|rewrite| {
-            let by = match &rewrite.by {
-                RewrittenBy::Table { table, .. } => {
-                    format!("table {}", String::from_utf8_lossy(&table.bytes))
-                }
-                RewrittenBy::Function(function) => format!("{function}"),
-                RewrittenBy::Between(from, to) => format!("{from}..{to}"),
-                RewrittenBy::Unseen => "?".to_owned(),
-            };
-            format!("{} {:?} {by}", rewrite.after, rewrite.side)
-        })
-        .collect();
     assert_eq!(
-        told,
+        summed_up(&families[0].journeys[0].rewrites),
         [
             "1 Destination table nat",
             "2 Source ip_forward..ip_output",
             "4 Header __dev_queue_xmit..ip_rcv",
             "6 Destination nf_nat_manip_pkt",
         ]
+    );
+}
+
+/// Behind which hop each is, what it changed, and who.
+fn summed_up(rewrites: &[Rewrite]) -> Vec<String> {
+    rewrites
+        .iter()
+        .map(|rewrite| {
+            let by = match &rewrite.by {
+                RewrittenBy::Table { table, .. } => {
+                    format!("table {}", String::from_utf8_lossy(&table.bytes))
+                }
+                RewrittenBy::Function(function) => format!("{function}"),
+                RewrittenBy::Wrapped(function) => format!("wrapped {function}"),
+                RewrittenBy::Unwrapped(function) => format!("unwrapped {function}"),
+                RewrittenBy::Between(from, to) => format!("{from}..{to}"),
+                RewrittenBy::Unseen => "?".to_owned(),
+            };
+            format!("{} {:?} {by}", rewrite.after, rewrite.side)
+        })
+        .collect()
+}
+
+/// A packet at a function, with what it is there.
+fn being(body: &[u8], function: &str, time_ns: u64) -> RawEvent {
+    let raw = testing::packet(0x0800, body);
+    let like = at(1, function, time_ns);
+    RawEvent {
+        packet_id: 1,
+        hook: like.hook,
+        time_ns,
+        ..raw
+    }
+}
+
+#[test]
+fn a_tunnel_wraps_and_unwraps() {
+    let inside = testing::ipv4(17, 0, &testing::udp(40547, 9999));
+    let frame = [&[0; 12], &[8, 0][..], &inside].concat();
+    let vxlan = [8, 0, 0, 0, 0, 0, 100, 0];
+    let carried = [&testing::udp(47123, 4789)[..], &vxlan, &frame].concat();
+    let mut outside = testing::ipv4(17, 0, &carried);
+    outside[12..20].copy_from_slice(&[10, 50, 1, 10, 10, 50, 2, 10]);
+    // With both headers: before the outer IP header is there, and with it.
+    let mut both = tunnel(being(&inside, "iptunnel_xmit", 20));
+    (both.src, both.dst) = (
+        u32::from_ne_bytes([10, 50, 1, 10]),
+        u32::from_ne_bytes([10, 50, 2, 10]),
+    );
+    (both.protocol, both.captured) = (17, u16::try_from(carried.len()).expect("few"));
+    both.kind[..5].copy_from_slice(b"vxlan");
+    both.bytes[..carried.len()].copy_from_slice(&carried);
+    let mut received = tunnel(being(&outside, "vxlan_rcv", 60));
+    received.captured = u16::try_from(outside.len()).expect("few");
+    received.bytes[..outside.len()].copy_from_slice(&outside);
+    let mut run = Run::new();
+    run.raw(being(&inside, "vxlan_xmit", 10));
+    run.event(&testing::parse(both.as_bytes()));
+    // Its network header is still the inner one.
+    run.raw(being(&inside, "skb_scrub_packet", 30));
+    run.raw(being(&outside, "__ip_local_out", 40));
+    run.event(&testing::parse(received.as_bytes()));
+    run.raw(being(&outside, "skb_scrub_packet", 70));
+    run.raw(being(&inside, "ip_rcv_core", 80));
+    let families = run.finish();
+    assert_eq!(
+        summed_up(&families[0].journeys[0].rewrites),
+        [
+            "0 Header wrapped iptunnel_xmit",
+            "5 Header unwrapped vxlan_rcv"
+        ]
+    );
+}
+
+fn tunnel(mut event: RawEvent) -> RawTunnel {
+    event.kind = KIND_TUNNEL;
+    RawTunnel {
+        event,
+        src: 0,
+        dst: 0,
+        protocol: 0,
+        reserved: [0; 5],
+        captured: 0,
+        kind: [0; TUNNEL_KIND],
+        bytes: [0; TUNNEL],
+    }
+}
+
+/// IPVS takes a packet over and sends it on as another one; the verdict comes last, and tells it as it
+/// came.
+#[test]
+fn what_was_taken_over_is_told_as_it_came() {
+    let mut body = testing::ipv4(17, 0, &testing::udp(40547, 9999));
+    let came = body.clone();
+    body[16..20].copy_from_slice(&[172, 18, 0, 12]);
+    const STOLEN: u32 = 2;
+    let verdict = being(&came, "nf_hook_slow", 30);
+    let mut run = Run::new();
+    run.raw(being(&came, "ip_local_deliver", 10));
+    run.raw(being(&body, "ip_output", 20));
+    run.event(&testing::verdict_over(verdict, 2, 1, 1, b"", b"", STOLEN));
+    run.raw(being(&body, "ip_rcv", 40));
+    let families = run.finish();
+    assert_eq!(
+        summed_up(&families[0].journeys[0].rewrites),
+        ["0 Destination ip_local_deliver..ip_output"]
     );
 }

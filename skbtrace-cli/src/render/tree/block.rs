@@ -15,6 +15,7 @@ use crate::{
         role::{self, Role},
     },
     lineage::Parent,
+    row_set::RowSet,
 };
 use skbtrace_common::hooks::Stage;
 
@@ -27,8 +28,19 @@ const DEPTH: usize = 16;
 /// How many of the packets that a hop made are named there.
 const NAMED: usize = 6;
 
+/// How a block is to be drawn.
+pub struct How<'a> {
+    /// What things are called.
+    pub names: &'a dyn Names,
+    /// Colours.
+    pub color: bool,
+    /// Rows that are read for what they tell of the packet, and are no hops.
+    pub left_out: &'a RowSet,
+}
+
 /// Appends a family.
-pub fn push(family: &Family, clock: &mut Clock, names: &dyn Names, color: bool, out: &mut Vec<u8>) {
+pub fn push(family: &Family, clock: &mut Clock, how: &How<'_>, out: &mut Vec<u8>) {
+    let names = how.names;
     let children = family.children();
     let Some(first) = family.journeys.first() else {
         return;
@@ -36,12 +48,13 @@ pub fn push(family: &Family, clock: &mut Clock, names: &dyn Names, color: bool, 
     if let Some(hop) = first.hops.first() {
         clock.push(hop.time_ns, names, out);
     }
-    heading(family, first, out);
+    heading(family, first, names, out);
     let mut drawing = Drawing {
         family,
         children: &children,
         names,
-        color,
+        color: how.color,
+        left_out: how.left_out,
         rails: Vec::new(),
     };
     // Packets still to be drawn, the next one last: index and depth, and whether it is the last
@@ -70,11 +83,11 @@ pub fn push(family: &Family, clock: &mut Clock, names: &dyn Names, color: bool, 
 }
 
 /// Appends the rest of a block's first line.
-fn heading(family: &Family, first: &Journey, out: &mut Vec<u8>) {
+fn heading(family: &Family, first: &Journey, names: &dyn Names, out: &mut Vec<u8>) {
     number(first, out);
     out.push(b' ');
     packet::push(&first.packet(), out);
-    sender(first, out);
+    sender(first, names, out);
     out.extend_from_slice(b", ");
     digits::elapsed(family.duration_ns(), out);
     out.extend_from_slice(b", ");
@@ -136,12 +149,20 @@ fn number(journey: &Journey, out: &mut Vec<u8>) {
 }
 
 /// Appends who sent a packet, where its first hop tells: the process that has the socket, or the one
-/// that was running there.
-fn sender(journey: &Journey, out: &mut Vec<u8>) {
+/// that was running there; of one that a program wrote to a device, the device too.
+fn sender(journey: &Journey, names: &dyn Names, out: &mut Vec<u8>) {
     let Some(first) = journey.hops.first() else {
         return;
     };
-    if !matches!(first.stage(), Stage::Socket | Stage::LocalOut) {
+    if matches!(journey.parent, Parent::None)
+        && matches!(first.stage(), Stage::Rx | Stage::LocalIn)
+        && let Some(device) = first.device
+        && let Some(netns) = first.netns
+        && names.link(netns, device.ifindex).is_some_and(is_programs)
+    {
+        out.extend_from_slice(b" from ");
+        escaped(device.name(), out);
+    } else if !matches!(first.stage(), Stage::Socket | Stage::LocalOut) {
         return;
     }
     match first.sock().map(|sock| sock.owner) {
@@ -160,11 +181,18 @@ fn sender(journey: &Journey, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether packets of such an interface come from a program.
+fn is_programs(link: &[u8]) -> bool {
+    let kind = link.split(|byte| matches!(byte, b'@' | b',' | b':')).next();
+    matches!(kind, Some(b"tun" | b"tap"))
+}
+
 struct Drawing<'a> {
     family: &'a Family,
     children: &'a [Vec<usize>],
     names: &'a dyn Names,
     color: bool,
+    left_out: &'a RowSet,
     /// Of each level, whether there are further branches below.
     rails: Vec<bool>,
 }
@@ -211,7 +239,18 @@ impl Drawing<'_> {
                 self.gap(here, out);
             }
             while let Some(rewrite) = rewrites.next_if(|rewrite| rewrite.after < at) {
+                // The hop that it is behind may be left out, and its netns with it.
+                let there = journey.hops.get(rewrite.after).map(|hop| hop.netns);
+                if let Some(there @ Some(_)) = there
+                    && netns.is_some_and(|netns| netns != there)
+                {
+                    self.netns(there, out);
+                    netns = Some(there);
+                }
                 self.rewrite(rewrite, out);
+            }
+            if self.left_out.contains(hop.row) {
+                continue;
             }
             // A packet that could not be read is where it was.
             if netns.is_none() || (hop.netns.is_some() && netns != Some(hop.netns)) {
@@ -231,6 +270,7 @@ impl Drawing<'_> {
         for here in gaps {
             self.gap(here, out);
         }
+        rewrites.for_each(|rewrite| self.rewrite(rewrite, out));
         self.lead(out);
         out.extend_from_slice(b"end: ");
         fate::push(&journey.fate, self.names, self.color, out);
@@ -376,6 +416,14 @@ impl Drawing<'_> {
             }
             RewrittenBy::Function(function) => {
                 out.extend_from_slice(b" by ");
+                escaped(function.as_bytes(), out);
+            }
+            RewrittenBy::Wrapped(function) => {
+                out.extend_from_slice(b" wrapped by ");
+                escaped(function.as_bytes(), out);
+            }
+            RewrittenBy::Unwrapped(function) => {
+                out.extend_from_slice(b" unwrapped by ");
                 escaped(function.as_bytes(), out);
             }
             RewrittenBy::Between(_, after) => {

@@ -289,6 +289,30 @@ fn closed_early_and_continued() {
     ");
 }
 
+/// `--func` named others: what the rows left out tell of the packet stays.
+#[test]
+fn rows_left_out() {
+    let mut tree = Tree::new(options(false), Limits::default());
+    for function in [
+        "br_handle_frame",
+        "ipt_do_table",
+        "br_nf_pre_routing_finish",
+    ] {
+        tree.leave_out(testing::row(function));
+    }
+    let text = told(&mut tree, &scene(), None);
+    let lines: Vec<_> = text.lines().take(7).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    [10.000012]       #1 U:172.18.0.15:40547->172.18.253.6:9999 of server[412], 160.4us, 2 packets: 1 dropped, 1 delivered
+    |  netns 4026532281 pod\x20a\\b
+    |    +0.0us     eth0            ip_send_skb,sock=172.18.0.12:9999,pid=412/server
+    |    +12.3us    eth0            __dev_queue_xmit
+    |  netns 4026531840
+    |                               172.18.253.6:9999 => 172.18.0.12:9999 DNAT by nat.PREROUTING
+    |    +49.3us    vethdfe06191    deliver_clone->ffff000000000200 makes #2
+    ");
+}
+
 #[test]
 fn in_colour() {
     let mut tree = Tree::new(options(true), Limits::default());
