@@ -17,6 +17,7 @@ use crate::scenarios::Skip;
 use crate::scenarios::drops::{self, Shot};
 use crate::scenarios::explained::{self, Stage};
 use crate::scenarios::machines;
+use crate::scenarios::models::{self, MODELS, Model};
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::machine::Way;
 use crate::topology::node::{self, Routed};
@@ -39,6 +40,8 @@ struct Scene {
     prepare: Box<dyn Fn() -> Result<Shot>>,
     /// The tracer stands still meanwhile.
     stopped: bool,
+    /// What the run printed is kept too.
+    printed: bool,
 }
 
 impl Scene {
@@ -52,6 +55,16 @@ impl Scene {
             options,
             prepare: Box::new(prepare),
             stopped: false,
+            printed: true,
+        }
+    }
+
+    /// A network model, whose recording is told as a tree elsewhere.
+    fn of(model: &'static Model) -> Self {
+        let set = || Ok(Shot::new((model.build)()?, models::Scene::play));
+        Self {
+            printed: false,
+            ..Self::new(format!("model_{}", model.name), model.options, set)
         }
     }
 
@@ -96,7 +109,9 @@ pub fn make(filter: Option<&str>) -> Result<()> {
         match scene.record() {
             Ok([recording, printed]) => {
                 show(&format!("{name}.skb"), &recording)?;
-                show(&format!("{name}.wide"), &printed)?;
+                if scene.printed {
+                    show(&format!("{name}.wide"), &printed)?;
+                }
             }
             Err(error) => match error.downcast_ref::<Skip>() {
                 Some(skip) => println!("SKIP {name}: {skip}"),
@@ -228,7 +243,8 @@ fn scenes() -> Vec<Scene> {
             )
         },
     ];
-    article.chain(others).collect()
+    let models = MODELS.iter().map(Scene::of);
+    article.chain(others).chain(models).collect()
 }
 
 /// A question to the Service and its answer.

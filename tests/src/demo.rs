@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::frontend::Frontend;
 use crate::pair::Pair;
+use crate::scenarios::models::{self, MODELS};
 use crate::scenarios::{explained, machines};
 use crate::topology::machine::Way;
 use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, Plan, SERVER, SERVER2};
@@ -96,9 +97,11 @@ impl Scenario {
 /// What is traced of a cause unless the user says otherwise.
 const EXPLAINING: &[&str] = &["--explain", "--format", "tree", "-H", explained::HOSTS];
 
-/// Plays the scene of that name with the given options for skbtrace, or the usual ones.
+/// Plays the network model or the scene of that name with the given options for skbtrace, or the
+/// usual ones.
 pub fn explain(name: &str, options: &[String]) -> Result<()> {
     if name == "list" {
+        MODELS.iter().for_each(|model| println!("{}", model.name));
         explained::names().for_each(|name| println!("{name}"));
         println!("{}", machines::NAME);
         return Ok(());
@@ -106,15 +109,26 @@ pub fn explain(name: &str, options: &[String]) -> Result<()> {
     if name == machines::NAME {
         return two_machines(options);
     }
-    let stage = explained::stage(name)?;
+    let Some(model) = models::find(name) else {
+        let stage = explained::stage(name)?;
+        return trace(EXPLAINING, options, || stage.play());
+    };
+    eprintln!("{name}: {}", model.title);
+    let scene = (model.build)()?;
+    let usual = [&["--explain", "--format", "tree"], model.options].concat();
+    trace(&usual, options, || scene.play())
+}
+
+/// Traces with the given options, or the usual ones, what `play` makes happen.
+fn trace(usual: &[&str], options: &[String], play: impl FnOnce() -> Result<()>) -> Result<()> {
     let options: Vec<&str> = if options.is_empty() {
-        EXPLAINING.to_vec()
+        usual.to_vec()
     } else {
         options.iter().map(String::as_str).collect()
     };
     let mut tracer = Tracer::spawn(&options, Stdio::inherit(), Stdio::inherit())?;
     tracer.wait_ready()?;
-    let played = stage.play();
+    let played = play();
     let _ = tracer.signal(Signal::SIGTERM);
     let status = tracer.wait_end();
     played?;

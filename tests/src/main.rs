@@ -15,6 +15,7 @@ mod frame;
 mod frontend;
 mod kernel_trace;
 mod netns;
+mod overlay;
 mod pair;
 mod process;
 mod row;
@@ -51,7 +52,7 @@ enum Task {
     Demo {
         /// 1 to 3 with a promiscuous bridge, 4 to 6 without: to a Service on the same node, to a
         /// Service on another node, to a pod on the same node.
-        /// Or a cause, by the name of its trial: its packets, explained. Or `two_machines`,
+        /// Or a network model, or a cause, by its name: its packets, explained. Or `two_machines`,
         /// where there is a second one. `list` names them all.
         #[arg(long)]
         scenario: String,
@@ -82,6 +83,9 @@ enum Task {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Carries packets from a tun device over UDP; started by those who know how.
+    #[command(name = overlay::SUBCOMMAND, hide = true)]
+    Overlay,
     /// Counts what skbtrace costs, in instructions; needs one CPU that counts them.
     Bench {
         /// Only what has this in its title.
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
         Task::Corpus { filter } => prepare()
             .and_then(|()| corpus::make(filter.as_deref()))
             .map(|()| ExitCode::SUCCESS),
+        Task::Overlay => overlay::run().map(|()| ExitCode::SUCCESS),
         Task::Bench {
             filter,
             rejected,

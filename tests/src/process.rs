@@ -55,3 +55,9 @@ fn command_line(program: &str, args: &[&str]) -> String {
     }
     line
 }
+
+/// This process, as skbtrace prints one.
+pub fn own() -> String {
+    let comm = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    format!("{}[{}]", comm.trim_end(), std::process::id())
+}

@@ -28,6 +28,8 @@ pub struct Row {
     pub skb: u64,
     /// `skb->pkt_type`; none when unknown.
     pub pkt_type: Option<u8>,
+    /// Length of the packet, bytes; none unless printed (`--wide`).
+    pub length: Option<u32>,
     /// Who the packet is; none unless printed (`--wide`).
     pub identity: Option<Identity>,
     /// Function, verdict or clone.
@@ -71,6 +73,8 @@ impl Row {
             pkt: (*pkt).to_owned(),
             skb,
             pkt_type,
+            // Behind the CPU.
+            length: wide.get(1).and_then(|word| word.parse().ok()),
             identity: wide.iter().find_map(|word| Identity::parse(word)),
             what: what.to_owned(),
             line: line.to_owned(),

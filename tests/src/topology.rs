@@ -19,6 +19,7 @@
 //! Smaller networks for one idea each are in [`link`], [`node`], [`nodes`] and [`tunnel`].
 
 pub mod bgp;
+pub mod bridged;
 pub mod link;
 pub mod machine;
 pub mod node;
@@ -331,7 +332,7 @@ pub fn pods() -> Result<Cluster> {
 }
 
 /// Settings that keep unasked-for packets out of the trace.
-fn quiet(net: &Netns, ipv6: bool) -> Result<()> {
+pub fn quiet(net: &Netns, ipv6: bool) -> Result<()> {
     let mut settings = vec![
         ("ipv4/conf/all/send_redirects", "0"),
         ("ipv4/conf/default/send_redirects", "0"),

@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 
-use super::lit::open_tun;
 use super::load::pin;
+use super::open_tun;
 use super::trial;
 use super::turns::{Turn, Turns};
 use crate::frontend::Frontend;

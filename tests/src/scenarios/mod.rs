@@ -26,6 +26,7 @@ mod lit;
 mod load;
 mod lockdown;
 pub mod machines;
+pub mod models;
 mod nat;
 mod native;
 mod neighbours;
@@ -49,6 +50,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result, bail};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+pub use self::lit::open_tun;
 use crate::wait;
 
 /// The reason why a trial cannot be held here.
@@ -160,6 +162,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         sockets::trials(),
         journeys::trials(),
         explained::trials(filter),
+        models::trials(),
         backends::trials(),
         edges::trials(),
         pcapng::trials(),
