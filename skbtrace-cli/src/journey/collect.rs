@@ -249,7 +249,7 @@ impl Journeys {
             hops: Vec::new(),
             gaps: Vec::new(),
             rewrites: Vec::new(),
-            fate: Fate::Ended { after: "".into() },
+            fate: Fate::Ended { after: None },
         };
         for gap in &self.gaps {
             if gap.is_between(time_ns, time_ns) {

@@ -59,8 +59,8 @@ pub enum Fate {
     },
     /// It was freed, and why was not seen.
     Ended {
-        /// The function that was seen last before.
-        after: Text,
+        /// The function that was seen last before; `None` when nothing was.
+        after: Option<Text>,
     },
     /// Its end was not seen: it lives, as far as is known.
     Alive {
@@ -168,10 +168,7 @@ pub fn of(known: &Known<'_>) -> Fate {
 /// The end of a packet that no socket got.
 fn end(known: &Known<'_>, lived: &[Hop], released: bool) -> Fate {
     let Some(last) = lived.last() else {
-        // Nothing but its end.
-        let only = known.hops.first();
-        let after = only.map_or_else(|| Text::from(""), |hop| hop.function().clone());
-        return Fate::Ended { after };
+        return Fate::Ended { after: None };
     };
     let at = last.function().clone();
     if released {
@@ -180,7 +177,7 @@ fn end(known: &Known<'_>, lived: &[Hop], released: bool) -> Fate {
             return Fate::Merged;
         }
         if release.is_some_and(|hop| is_gap(known, last, hop)) {
-            return Fate::Ended { after: at };
+            return Fate::Ended { after: Some(at) };
         }
         return match (role::of_row(last.row), last.device) {
             (Role::Take, _) => Fate::Taken {
@@ -195,7 +192,7 @@ fn end(known: &Known<'_>, lived: &[Hop], released: bool) -> Fate {
                 pieces: known.children,
             },
             (Role::Copy, _) if has_copy(last) => Fate::Copied,
-            _ => Fate::Ended { after: at },
+            _ => Fate::Ended { after: Some(at) },
         };
     }
     if known.early {

@@ -15,7 +15,7 @@
 //! | a program has the device                 | `read from tun0 by vpnd[412]: what that sends for it is another packet` |
 //! | GRO, pieces, copy                        | `merged into another packet of its flow`, `cut into 3 pieces`, `freed once it was copied` |
 //! | handed to a program                      | `still alive, in user space (queue 3)`                 |
-//! | freed, and that is all                   | `freed after ip_rcv, not seen why`                     |
+//! | freed, and that is all                   | `freed after ip_rcv, not seen why`, `freed, and nothing else was seen of it` |
 //! | not freed                                | `still alive, last seen at ip_rcv, eth0`               |
 //! | lost, given up                           | `not seen, events were lost after ip_rcv`, `not waited for, last seen at ip_rcv` |
 //!
@@ -80,7 +80,10 @@ pub fn push(fate: &Fate, names: &dyn Names, color: bool, out: &mut Vec<u8>) {
             decimal(u64::from(*queue), out);
             out.push(b')');
         }
-        Fate::Ended { after } => {
+        Fate::Ended { after: None } => {
+            out.extend_from_slice(b"freed, and nothing else was seen of it");
+        }
+        Fate::Ended { after: Some(after) } => {
             out.extend_from_slice(b"freed after ");
             escaped(after.as_bytes(), out);
             out.extend_from_slice(b", not seen why");

@@ -75,7 +75,9 @@ fn a_packet_that_went_on_was_not_delivered() {
         "ip_forward",
         "skb_release_head_state",
     ];
-    assert!(matches!(fate(&hops(&passed)), Fate::Ended { after } if &*after == "ip_forward"));
+    assert!(
+        matches!(fate(&hops(&passed)), Fate::Ended { after: Some(after) } if &*after == "ip_forward")
+    );
 }
 
 #[test]
