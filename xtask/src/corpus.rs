@@ -106,11 +106,15 @@ fn remove(directory: &Path) -> Result<()> {
 /// everything is new.
 fn snapshots(all: bool) -> Result<bool> {
     if all {
-        remove(&paths::workspace().join("skbtrace-cli/tests/snapshots/corpus"))?;
+        for snapshots in ["corpus", "models"] {
+            let directory = paths::workspace().join("skbtrace-cli/tests/snapshots");
+            remove(&directory.join(snapshots))?;
+        }
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut test = Command::new(cargo);
-    test.args(["test", "-p", "skbtrace-cli", "--test", "corpus"])
+    test.args(["test", "-p", "skbtrace-cli"])
+        .args(["--test", "corpus", "--test", "models"])
         .env("INSTA_UPDATE", "always")
         .current_dir(paths::workspace());
     process::shown(&mut test)
