@@ -86,7 +86,7 @@ pub struct VmArgs {
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// Which of the scenarios to play: 1 to 6 of the article, a cause by name, or
+    /// Which of the scenarios to play: 1 to 6 of the article, a network model or a cause by name, or
     /// `two_machines` (list: all names)
     #[arg(long, value_name = "SCENARIO", default_value = "1")]
     pub scenario: String,
