@@ -63,20 +63,16 @@ impl Ordered {
 
     /// Takes the room of those that have gone for others.
     pub fn tidy(&mut self) {
-        if self.is_empty() {
-            self.places.clear();
-            self.bytes.clear();
-            self.gone = 0;
-        } else if self.gone > self.places.len() / 2 {
-            self.places.drain(..self.gone);
-            self.gone = 0;
-            let mut kept = Vec::with_capacity(self.bytes.capacity());
-            for place in &mut self.places {
-                let bytes = self.bytes.get(place.start..place.start + place.length);
-                place.start = kept.len();
-                kept.extend_from_slice(bytes.unwrap_or_default());
-            }
-            self.bytes = kept;
+        self.places.drain(..self.gone);
+        self.gone = 0;
+        let starts = self.places.iter().map(|place| place.start);
+        let first = starts.min().unwrap_or(self.bytes.len());
+        // What waits is moved when that is the smaller part.
+        if first >= self.bytes.len() / 2 {
+            self.bytes.drain(..first);
+            self.places
+                .iter_mut()
+                .for_each(|place| place.start -= first);
         }
     }
 
