@@ -4,8 +4,13 @@
 //! CPU) may overtake each other in between. So events are held back for one round of draining:
 //! whatever happened before the last round began has arrived by now.
 
+use skbtrace_common::record::RawEvent;
+
+/// How many wait in a burst: those of some rounds ([`super::ROUND`]).
+const ROOM: usize = 1 << 14;
+
 /// Events waiting for their turn, as the bytes that came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ordered {
     /// In order of time unless `disordered`; the first ones have gone.
     places: Vec<Place>,
@@ -23,6 +28,19 @@ struct Place {
     time_ns: u64,
     start: usize,
     length: usize,
+}
+
+impl Default for Ordered {
+    /// With room for a burst: what is never used of it is never taken from the kernel, while growing
+    /// would leave memory behind.
+    fn default() -> Self {
+        Self {
+            places: Vec::with_capacity(ROOM),
+            gone: 0,
+            bytes: Vec::with_capacity(ROOM * size_of::<RawEvent>()),
+            disordered: false,
+        }
+    }
 }
 
 impl Ordered {
