@@ -1,6 +1,7 @@
 //! Kprobes: one perf event for each function, on every kernel.
 //!
-//! The kernel resolves the symbol, so no address is needed and `/proc/kallsyms` stays unread.
+//! The kernel resolves the symbol, so no address is needed and `/proc/kallsyms` stays unread, but
+//! where the kernel is slow at that ([`Kprobes::look_up`]).
 
 use std::{
     ffi::CString,
@@ -9,14 +10,20 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use super::{link::Link, sys};
+use super::{
+    link::Link,
+    sys::{self, KprobePlace},
+};
+use crate::kernel::symbols::places::{Place, Places};
 
 const KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// Kprobes as this kernel offers them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Kprobes {
     kind: u32,
+    /// Only where it was asked for.
+    places: Option<Places>,
 }
 
 /// Why there are none.
@@ -55,19 +62,35 @@ impl Kprobes {
     pub fn new() -> Result<Self, NoKprobes> {
         let text = fs::read_to_string(KIND).map_err(NoKprobes::Absent)?;
         let kind = text.trim().parse().map_err(NoKprobes::Unreadable)?;
-        Ok(Self { kind })
+        Ok(Self { kind, places: None })
+    }
+
+    /// Looks all of these names up at once, instead of having the kernel look for each.
+    pub fn look_up<'a>(&mut self, symbols: impl IntoIterator<Item = &'a str>) {
+        self.places = Places::read(symbols);
     }
 
     /// Opens an event on a function; it does not fire yet.
-    pub fn open(self, symbol: &str, at_return: bool) -> Result<OwnedFd, AttachError> {
-        let symbol = CString::new(symbol).map_err(|_| AttachError::Absent)?;
-        sys::open_kprobe(self.kind, &symbol, at_return).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::ENOENT) => AttachError::Absent,
-                Some(libc::EADDRNOTAVAIL) => AttachError::Ambiguous,
-                Some(libc::EINVAL) => AttachError::NotTraceable,
-                _ => AttachError::Other(error),
+    pub fn open(&self, symbol: &str, at_return: bool) -> Result<OwnedFd, AttachError> {
+        let places = self.places.as_ref();
+        match places.map_or(Place::Unclear, |places| places.of(symbol)) {
+            Place::Absent => return Err(AttachError::Absent),
+            Place::At(address) => {
+                let place = KprobePlace::Address(address);
+                // Whatever was wrong, the name tells it better.
+                if let Ok(event) = sys::open_kprobe(self.kind, place, at_return) {
+                    return Ok(event);
+                }
             }
+            Place::Unclear => {}
+        }
+        let symbol = CString::new(symbol).map_err(|_| AttachError::Absent)?;
+        let place = KprobePlace::Symbol(&symbol);
+        sys::open_kprobe(self.kind, place, at_return).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => AttachError::Absent,
+            Some(libc::EADDRNOTAVAIL) => AttachError::Ambiguous,
+            Some(libc::EINVAL) => AttachError::NotTraceable,
+            _ => AttachError::Other(error),
         })
     }
 }

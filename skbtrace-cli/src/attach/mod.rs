@@ -166,12 +166,17 @@ pub struct Attacher<'a> {
     by_multi: bool,
     /// Whether that goes for returns, too.
     by_session: bool,
+    /// Whether this kernel is older than 6.2 (`symbols::places`).
+    finds_names_slowly: bool,
     attached: Attached,
 }
 
 /// Most functions that are attached by fentry where detaching takes the kernel a tenth of a second
 /// for each, one after the other (6.1 and 6.12): three seconds, in the background.
 const MOST_TRAMPOLINES: usize = 32;
+
+/// Looking for so many kprobes' names costs a slow kernel what it costs to show all of its symbols.
+const MANY: usize = 4;
 
 impl<'a> Attacher<'a> {
     /// Prepares to attach `count` hooks in the chosen way. Programs that might interrupt each
@@ -198,6 +203,8 @@ impl<'a> Attacher<'a> {
             by_fentry,
             by_multi: others,
             by_session: others && types.session.is_some(),
+            // The function that tells came with 6.2, too.
+            finds_names_slowly: types.cast.is_none(),
             attached: Attached::default(),
             loaded,
         }
@@ -263,6 +270,13 @@ impl<'a> Attacher<'a> {
             }
         }
         left.sort_unstable();
+        if self.finds_names_slowly
+            && left.len() >= MANY
+            && let Ok(kprobes) = &mut self.kprobes
+        {
+            let sites = left.iter().flat_map(|index| &wanted[*index].sites);
+            kprobes.look_up(sites.map(|site| site.symbol));
+        }
         let mut progress = Progress::new(left.len());
         for index in left {
             if stop.load(Ordering::Relaxed) {
@@ -390,7 +404,7 @@ impl<'a> Attacher<'a> {
         let hook = wanted.hook;
         let result = match &self.kprobes {
             _ if wanted.by_address => Err(Some(AttachError::Ambiguous.to_string())),
-            Ok(kprobes) => one_by_one::attach(self.loaded, Some(*kprobes), wanted, hook),
+            Ok(kprobes) => one_by_one::attach(self.loaded, Some(kprobes), wanted, hook),
             // Tracepoints need none.
             Err(error) => one_by_one::attach(self.loaded, None, wanted, hook)
                 .map_err(|reason| reason.unwrap_or_else(|| error.to_string()))

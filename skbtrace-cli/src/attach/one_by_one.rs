@@ -16,7 +16,7 @@ use super::{
 /// Tries a hook's sites; the reason when none would do, if there is one besides absence.
 pub fn attach(
     loaded: &Loaded,
-    kprobes: Option<Kprobes>,
+    kprobes: Option<&Kprobes>,
     wanted: &Wanted,
     hook: &Hook,
 ) -> Result<(Site, Backend, Vec<Link>), Option<String>> {
@@ -79,7 +79,7 @@ fn attach_tracepoint(
 
 fn attach_kprobes(
     loaded: &Loaded,
-    kprobes: Kprobes,
+    kprobes: &Kprobes,
     wanted: &Wanted,
     hook: &Hook,
     site: &Site,

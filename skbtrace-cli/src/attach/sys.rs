@@ -352,18 +352,30 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
-/// Opens a kprobe (or kretprobe) on a symbol as a perf event, not yet enabled.
+/// Where a kprobe is to be.
+#[derive(Clone, Copy, Debug)]
+pub enum KprobePlace<'a> {
+    /// At the start of the function of this name, for which the kernel looks.
+    Symbol(&'a CStr),
+    /// At this address, a function's start.
+    Address(u64),
+}
+
+/// Opens a kprobe (or kretprobe) as a perf event, not yet enabled.
 ///
 /// `kind` is the number in `/sys/bus/event_source/devices/kprobe/type`.
-pub fn open_kprobe(kind: u32, symbol: &CStr, at_return: bool) -> io::Result<OwnedFd> {
+pub fn open_kprobe(kind: u32, place: KprobePlace<'_>, at_return: bool) -> io::Result<OwnedFd> {
     // SAFETY: plain integers and unions of them; zero is a value of each.
     let mut attr: perf_event_attr = unsafe { mem::zeroed() };
     attr.size = u32::try_from(size_of::<perf_event_attr>()).unwrap_or(0);
     attr.type_ = kind;
     // Bit 0 is "retprobe" (/sys/bus/event_source/devices/kprobe/format/retprobe).
     attr.config = u64::from(at_return);
-    attr.__bindgen_anon_3.config1 = symbol.as_ptr() as u64;
-    // SAFETY: attr is a whole perf_event_attr; the symbol outlives the call.
+    match place {
+        KprobePlace::Symbol(symbol) => attr.__bindgen_anon_3.config1 = symbol.as_ptr() as u64,
+        KprobePlace::Address(address) => attr.__bindgen_anon_4.config2 = address,
+    }
+    // SAFETY: attr is a whole perf_event_attr; a symbol outlives the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,

@@ -1,10 +1,11 @@
 //! Symbols: which functions this kernel has, where, and whether they can be traced.
 //!
-//! For `skbtrace hooks` only. Tracing itself does not read them at its start: the kernel resolves
-//! names, and reading `/proc/kallsyms` would cost more than all the rest of a start. Which function
-//! an address is in is asked later, if at all: [`addresses`].
+//! For `skbtrace hooks` only. Tracing itself does not read them at its start, except where old kernels
+//! need it ([`places`]): the kernel resolves names, and reading `/proc/kallsyms` would cost more than all
+//! the rest of a start. Which function an address is in is asked later, if at all: [`addresses`].
 
 pub mod addresses;
+pub mod places;
 
 use std::{
     collections::{HashMap, HashSet},

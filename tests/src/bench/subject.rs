@@ -1,9 +1,10 @@
 //! skbtrace under measurement: started, stopped and looked at from outside.
 //!
 //! Its output goes to a file on a tmpfs, which is what printing costs at the least, and which no
-//! other program has to read meanwhile.
+//! other program has to read meanwhile, unless the options say where.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
@@ -67,7 +68,9 @@ impl Subject {
         let scratch = Scratch::create()?;
         let output = file(&scratch).display().to_string();
         let mut args: Vec<&str> = options.iter().map(String::as_str).collect();
-        args.extend(["-o", &output]);
+        if !args.contains(&"-o") {
+            args.extend(["-o", &output]);
+        }
         let begin = Instant::now();
         let mut tracer = Tracer::spawn(&args, Stdio::null(), Stdio::piped())?;
         let pid = usage::youngest_child()?;
@@ -129,8 +132,11 @@ impl Subject {
             .saturating_sub(children)
             .saturating_sub(used);
         let output = file(&self.scratch);
-        let text =
-            fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
+        let text = match fs::read(&output) {
+            // It went elsewhere.
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            result => result.with_context(|| format!("cannot read {}", output.display()))?,
+        };
         let lines = text.iter().filter(|&&byte| byte == b'\n').count();
         Ok(Ended {
             outcome,
