@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cli::{CorpusArgs, KernelArgs};
-use crate::guest::{Guest, Sink};
+use crate::guest::{Guest, Printed};
 use crate::initramfs::Extra;
 use crate::{cable, compile, kernels, paths, process};
 
@@ -63,7 +63,7 @@ fn record(name: &str, filter: Option<&str>, extras: &[Extra]) -> Result<BTreeMap
         second: cable::obstacle().is_none(),
         ..Guest::usual(&kernel, extras, &command, TIMEOUT)
     };
-    let mut sink = Text::default();
+    let mut sink = Printed::default();
     let code = guest.run(&mut sink)?;
     let files = Files::read(&String::from_utf8_lossy(&sink.0))
         .with_context(|| format!("kernel {}", kernel.release))?;
@@ -118,26 +118,6 @@ fn snapshots(all: bool) -> Result<bool> {
         .env("INSTA_UPDATE", "always")
         .current_dir(paths::workspace());
     process::shown(&mut test)
-}
-
-/// All that a guest prints.
-#[derive(Default)]
-struct Text(Vec<u8>);
-
-impl Sink for Text {
-    fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn has_verdict(&self) -> bool {
-        // Whatever was recorded can be recorded again.
-        false
-    }
-
-    fn again(&mut self) {
-        self.0.clear();
-    }
 }
 
 /// Files as they come over a console.

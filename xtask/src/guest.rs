@@ -61,6 +61,26 @@ pub trait Sink {
     fn again(&mut self) {}
 }
 
+/// All that a guest prints, of its last boot.
+#[derive(Default)]
+pub struct Printed(pub Vec<u8>);
+
+impl Sink for Printed {
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn has_verdict(&self) -> bool {
+        // Whatever it was can be done again.
+        false
+    }
+
+    fn again(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl<'a> Guest<'a> {
     /// A guest for what needs no more than two processors and a network of its own.
     pub fn usual(

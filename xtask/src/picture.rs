@@ -13,7 +13,7 @@ use anstyle_svg::{Term, WIN10_CONSOLE};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::cli::PictureArgs;
-use crate::guest::{Guest, Sink};
+use crate::guest::{Guest, Printed};
 use crate::{compile, kernels, paths, process};
 
 const SCENARIO: &str = "stale_conntrack";
@@ -88,26 +88,6 @@ fn wrapped(text: &str, columns: usize) -> String {
         lines.push(char);
     }
     lines
-}
-
-/// All that a guest prints.
-#[derive(Default)]
-struct Printed(Vec<u8>);
-
-impl Sink for Printed {
-    fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn has_verdict(&self) -> bool {
-        // It can be played again.
-        false
-    }
-
-    fn again(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! **Invariant:** a hook that cannot be attached never takes another along; each ends as a
 //! [`Hooked`] with what was taken or as a [`Skipped`] with the reason.
 
+mod attached;
 mod fentry;
 pub mod kprobe;
 pub mod link;
@@ -22,14 +23,13 @@ use std::{
 
 use skbtrace_common::hooks::{Binding, Hook, Kind, Site};
 
+pub use self::attached::{Attached, Hooked, Skipped};
 use self::{
     fentry::Trampolines,
     kprobe::{AttachError, Kprobes, NoKprobes},
-    link::Link,
     multi::{Resolver, Shared, TELLS_ADDRESS, Target},
     object::Loaded,
     progress::Progress,
-    rows::Rows,
     sys::Ends,
 };
 use crate::kernel::layout::Types;
@@ -92,45 +92,6 @@ pub struct Wanted {
     pub silent: bool,
     /// Its symbol is others' too, so only its address tells it from them.
     pub by_address: bool,
-}
-
-/// A hook that is listened on.
-#[derive(Debug)]
-pub struct Hooked {
-    /// The row.
-    pub row: usize,
-    /// What is in it.
-    pub hook: &'static Hook,
-    /// The site that was taken.
-    pub site: Site,
-    /// How.
-    pub by: Backend,
-}
-
-/// A hook that is not.
-#[derive(Debug)]
-pub struct Skipped {
-    /// The row.
-    pub row: usize,
-    /// What is in it.
-    pub hook: &'static Hook,
-    /// Why.
-    pub reason: String,
-    /// Because this kernel does not have it.
-    pub is_absent: bool,
-}
-
-/// What came of attaching.
-#[derive(Debug, Default)]
-pub struct Attached {
-    /// In the order of rows.
-    pub hooks: Vec<Hooked>,
-    /// In the order of rows.
-    pub skipped: Vec<Skipped>,
-    /// What keeps the hooks attached.
-    pub links: Vec<Link>,
-    /// For events that tell their function's address.
-    pub rows: Rows,
 }
 
 /// The program for a kind of hook, and where it is run.
