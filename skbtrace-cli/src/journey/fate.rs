@@ -167,7 +167,8 @@ pub fn of(known: &Known<'_>) -> Fate {
 
 /// The end of a packet that no socket got.
 fn end(known: &Known<'_>, lived: &[Hop], released: bool) -> Fate {
-    let Some(last) = lived.last() else {
+    let last = lived.iter().rev().find(|hop| !is_late(hop));
+    let Some(last) = last.or(lived.last()) else {
         return Fate::Ended { after: None };
     };
     let at = last.function().clone();
@@ -226,6 +227,13 @@ fn is(hop: &Hop, role: Role) -> bool {
     role::of_row(hop.row) == role
 }
 
+/// Whether a hop tells what happened before the ones before it: a hook that takes a packet over and lets
+/// it go on returns when all of that has happened, as those of br_netfilter do
+/// (net/bridge/br_netfilter_hooks.c, ip_sabotage_in, all four kernels).
+fn is_late(hop: &Hop) -> bool {
+    matches!(&hop.what, What::Decided(decided) if decided.verdict == Verdict::Stolen)
+}
+
 fn has_copy(hop: &Hop) -> bool {
     matches!(hop.what, What::Copied { new: Some(_), .. })
 }
@@ -259,7 +267,8 @@ fn delivery(lived: &[Hop]) -> Option<Delivery> {
     let is_about_sockets = |hop: &&Hop| {
         let kind = hop.hook().map(|hook| hook.kind);
         // A queue that is full says so, and the drop says the rest.
-        kind == Some(Kind::Socket) || is(hop, Role::Queue) || is(hop, Role::Read)
+        let is_about = kind == Some(Kind::Socket) || is(hop, Role::Queue) || is(hop, Role::Read);
+        is_about || is_late(hop)
     };
     let tail = lived.iter().rev().take_while(is_about_sockets);
     let mut told = None;
@@ -287,7 +296,7 @@ fn delivery(lived: &[Hop]) -> Option<Delivery> {
 fn handed_over(lived: &[Hop]) -> Option<Fate> {
     let (last, before) = lived.split_last()?;
     let mut before = before.iter().rev();
-    let driver = before.find(|hop| !is(hop, Role::ReadPart))?;
+    let driver = before.find(|hop| !is(hop, Role::ReadPart) && !is_late(hop))?;
     if !is(last, Role::ReadPart) || !is(driver, Role::Transmit) {
         return None;
     }

@@ -342,3 +342,22 @@ fn what_was_taken_over_is_told_as_it_came() {
         ["0 Destination ip_local_deliver..ip_output"]
     );
 }
+
+/// Under br_netfilter a hook of the way in tells its verdict when the packet is out.
+#[test]
+fn a_late_verdict_is_no_end() {
+    let way = ["ip_forward", "net_dev_start_xmit", "tun_net_xmit"];
+    let stolen =
+        |time_ns| testing::verdict_over(at(1, "nf_hook_slow", time_ns), 2, 0, 0, b"", b"", 2);
+    let with = |last: &[&str]| {
+        let mut records = hops(&way);
+        records.push(stolen(4000));
+        let later = last.iter().zip(5..);
+        records.extend(later.map(|(function, nth)| parsed(at(1, function, nth * 1000))));
+        fate(&records)
+    };
+    let sent = with(&["skb_release_head_state"]);
+    assert!(matches!(sent, Fate::Sent { .. }), "{sent:?}");
+    let read = with(&["skb_copy_datagram_iter", "skb_release_head_state"]);
+    assert!(matches!(read, Fate::HandedOver { .. }), "{read:?}");
+}
