@@ -13,7 +13,7 @@ use crate::{
     gap::Gap,
     lineage::Lineage,
     output::Output,
-    record::Record,
+    record::RecordRef,
     render::{Beside, Chosen, Explain, Format, Renderer},
     row_set::RowSet,
     tell,
@@ -150,7 +150,7 @@ impl Printer {
 
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
     #[inline(always)]
-    pub fn event(&mut self, record: &Record, names: &dyn Names) -> Result<Flow> {
+    pub fn event(&mut self, record: RecordRef<'_>, names: &dyn Names) -> Result<Flow> {
         let is_hidden = !self.tells_journeys && self.hidden.contains(record.event.hook);
         if is_hidden {
             self.explain(record, names);
@@ -188,7 +188,7 @@ impl Printer {
 
     /// Has an event explained that is not printed.
     #[cold]
-    fn explain(&mut self, record: &Record, names: &dyn Names) {
+    fn explain(&mut self, record: RecordRef<'_>, names: &dyn Names) {
         let (Some(beside), Some(lineage)) = (&mut self.beside, &mut self.lineage) else {
             return;
         };

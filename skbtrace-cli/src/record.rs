@@ -1,10 +1,13 @@
-//! A record: the bytes of one event, checked once and owned.
+//! A record: the bytes of one event, checked once.
 //!
 //! Bytes come from a ring buffer, from a perf buffer, which pads them, or from a recorded file,
 //! and are looked at in this one place: whether they are long enough for what they claim to be.
 //!
-//! **Invariant:** a [`Record`] made by [`Record::parse`] has a known kind, has exactly the
-//! [`Extra`] of that kind, and zeros where nothing was captured. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
+//! Most are an event and nothing else: such a one is read where it lies ([`plain`]). What has more
+//! is taken apart ([`Record`]). Whoever reads records takes a [`RecordRef`], and cannot tell.
+//!
+//! **Invariant:** a record has a known kind, has exactly the [`Extra`] of that kind, and zeros where
+//! nothing was captured. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
 
 use skbtrace_common::{
     Plain,
@@ -15,7 +18,16 @@ use skbtrace_common::{
     },
 };
 
-/// One event as the kernel side wrote it.
+/// One event as the kernel side wrote it, wherever it is.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'a> {
+    /// What every event has.
+    pub event: &'a RawEvent,
+    /// Where the event has anything besides.
+    more: Option<&'a Record>,
+}
+
+/// One event as the kernel side wrote it, taken apart.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// What every event has.
@@ -91,13 +103,82 @@ pub enum RecordError {
     UnknownKind(u8),
 }
 
+/// The event that `bytes` are, if it has nothing besides and lies as events must; what is behind its
+/// captured bytes is cleared. Otherwise the bytes again.
+#[inline]
+pub fn plain(bytes: &mut [u8]) -> Result<&mut RawEvent, &mut [u8]> {
+    let is_plain = RawEvent::of_bytes(bytes).is_some_and(|event| {
+        event.flags & (HAS_STACK | HAS_BYTES) == 0
+            && matches!(event.kind, KIND_HOP | KIND_CLONE | KIND_DROP)
+    });
+    if !is_plain {
+        return Err(bytes);
+    }
+    // Looked at again, as the compiler does not see that the first look is over.
+    let Some(event) = RawEvent::of_bytes(bytes) else {
+        return Err(&mut []);
+    };
+    clear_unwritten(event);
+    Ok(event)
+}
+
+impl<'a> From<&'a Record> for RecordRef<'a> {
+    fn from(record: &'a Record) -> Self {
+        let has_more = !matches!(record.extra, Extra::None)
+            || record.stack.is_some()
+            || record.bytes.is_some();
+        Self {
+            event: &record.event,
+            more: has_more.then_some(record),
+        }
+    }
+}
+
+impl<'a> RecordRef<'a> {
+    /// Of an event that has nothing besides.
+    #[inline]
+    pub fn plain(event: &'a RawEvent) -> Self {
+        Self { event, more: None }
+    }
+
+    /// What this kind of event has besides.
+    #[inline]
+    pub fn extra(self) -> &'a Extra {
+        self.more.map_or(&Extra::None, |record| &record.extra)
+    }
+
+    /// The kernel stack, when it was asked for.
+    #[inline]
+    pub fn stack(self) -> Option<&'a RawStack> {
+        self.more?.stack.as_deref()
+    }
+
+    /// The packet's bytes, when they were asked for and could be read.
+    #[inline]
+    pub fn bytes(self) -> Option<&'a PacketBytes> {
+        self.more?.bytes.as_deref()
+    }
+
+    /// Whether there is anything but the event.
+    #[inline]
+    pub fn has_more(self) -> bool {
+        self.more.is_some()
+    }
+
+    /// Appends what follows the event: with the event's bytes before it, what [`Record::parse`]
+    /// makes the same record of.
+    pub fn push_behind(self, out: &mut Vec<u8>) {
+        if let Some(record) = self.more {
+            record.push_behind(out);
+        }
+    }
+}
+
 impl Record {
     /// Makes a record of `bytes`, which may be longer than it: perf pads to a multiple of eight.
     ///
     /// # Errors
     /// The bytes are too few, or of a kind that this version does not know.
-    // Where it is read from the buffer, it is then made in its place.
-    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut event: RawEvent = read(bytes)?;
         clear_unwritten(&mut event);
@@ -198,9 +279,7 @@ impl PacketBytes {
 }
 
 impl Record {
-    /// Appends what follows the event: with the event's bytes before it, what [`Record::parse`]
-    /// makes the same record of.
-    pub fn push_behind(&self, out: &mut Vec<u8>) {
+    fn push_behind(&self, out: &mut Vec<u8>) {
         match &self.extra {
             Extra::None => {}
             Extra::Names(names) => out.extend_from_slice(behind(&names.raw(self.event))),

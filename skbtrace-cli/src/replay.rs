@@ -30,7 +30,7 @@ use crate::{
     kernel::netns::NetnsSpec,
     output::Output,
     printer::{Flow, Printer, Printing},
-    record::Record,
+    record::{Record, RecordRef},
     recording::{Finish, Item, Learnt, Note, Reader, Recording, Rotation, Start},
     render::Explain,
     row_set::RowSet,
@@ -329,10 +329,11 @@ impl Replay<'_> {
                 return Ok(Flow::On);
             }
         }
+        let record = RecordRef::from(&record);
         if let Some(recording) = &mut self.recording {
-            recording.record(&record, &self.names);
+            recording.record(record, &self.names);
         }
-        self.printer.event(&record, &self.names)
+        self.printer.event(record, &self.names)
     }
 
     fn note(&mut self, mut note: Note) {

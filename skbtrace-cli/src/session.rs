@@ -269,17 +269,18 @@ impl Run {
         while !self.printer.has_enough()
             && let Some(bytes) = events.pop(due_ns)
         {
-            let Some(record) = engine.record(bytes) else {
+            let mut apart = None;
+            let Some(record) = engine.record(bytes, &mut apart) else {
                 continue;
             };
             let names: &dyn Names = match &mut self.recording {
                 None => &self.names,
                 Some(recording) => {
-                    recording.record(&record, &self.names);
+                    recording.record(record, &self.names);
                     recording.names()
                 }
             };
-            if self.printer.event(&record, names)? == Flow::ReaderGone {
+            if self.printer.event(record, names)? == Flow::ReaderGone {
                 return Ok(Flow::ReaderGone);
             }
         }

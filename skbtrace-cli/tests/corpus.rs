@@ -273,7 +273,7 @@ fn replay_here(bytes: &[u8], printed: &Path) -> Result<String, RecordingError> {
     let ending = loop {
         match reader.next() {
             Ok(Some(Item::Record(record))) => {
-                printer.event(&record, &names).expect("it prints");
+                printer.event((&record).into(), &names).expect("it prints");
             }
             Ok(Some(Item::Note(Note::Lost(gap)))) => printer.lost(&gap, &names),
             Ok(Some(Item::Note(note))) => {

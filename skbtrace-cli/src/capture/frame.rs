@@ -2,7 +2,7 @@
 
 use skbtrace_common::record::{BODY, FROM_SOCK, HAS_L2, HAS_L3, LEAD, RawEvent};
 
-use crate::record::Record;
+use crate::record::RecordRef;
 
 /// Ethertypes (include/uapi/linux/if_ether.h).
 const IPV4: u16 = 0x0800;
@@ -30,12 +30,12 @@ pub struct Frame<'a> {
 
 /// What a record has of its packet, at most `snaplen` bytes; `None` when none of it can be told as
 /// a packet: there is no header yet, or one of a kind that has no name here.
-pub fn of(record: &Record, snaplen: Option<u32>) -> Option<Frame<'_>> {
-    let raw = &record.event;
+pub fn of(record: RecordRef<'_>, snaplen: Option<u32>) -> Option<Frame<'_>> {
+    let raw = record.event;
     if raw.flags & FROM_SOCK != 0 || raw.flags & HAS_L3 == 0 {
         return None;
     }
-    let mut frame = match &record.bytes {
+    let mut frame = match record.bytes() {
         Some(bytes) => Frame {
             link: link(bytes.link, raw)?,
             data: &bytes.data,

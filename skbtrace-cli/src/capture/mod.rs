@@ -44,7 +44,7 @@ use crate::{
     lineage::Lineage,
     output::Output,
     printer::Flow,
-    record::Record,
+    record::RecordRef,
     render::comment,
     tell,
     waits::Waits,
@@ -152,7 +152,7 @@ impl Capture {
     /// Takes in an event, which may wait for [`Capture::flush`]. One that is `hidden` counts for
     /// packets' numbers only.
     #[inline(never)]
-    pub fn event(&mut self, record: &Record, names: &dyn Names, hidden: bool) -> Flow {
+    pub fn event(&mut self, record: RecordRef<'_>, names: &dyn Names, hidden: bool) -> Flow {
         let mut event = decode(record, names);
         self.lineage.place(&mut event);
         if let Some(waits) = &mut self.waits {
@@ -173,7 +173,12 @@ impl Capture {
     }
 
     /// Appends a packet's block; `None` when there are no bytes of it.
-    fn packet(&mut self, record: &Record, event: &Event<'_>, names: &dyn Names) -> Option<()> {
+    fn packet(
+        &mut self,
+        record: RecordRef<'_>,
+        event: &Event<'_>,
+        names: &dyn Names,
+    ) -> Option<()> {
         let frame = frame::of(record, self.snaplen)?;
         let interface_id = self
             .interfaces

@@ -21,7 +21,7 @@ use skbtrace_common::{
 use super::*;
 use crate::{
     decode::testing::{self, Machine},
-    record::PacketBytes,
+    record::{PacketBytes, Record},
 };
 
 const OFFSET: i64 = 1_614_820_157_000_000_000;
@@ -64,7 +64,10 @@ fn captured(records: &[Record], snaplen: Option<u32>) -> Vec<Seen> {
     let mut capture = open(&path, snaplen);
     capture.begin().expect("written");
     for record in records {
-        assert_eq!(capture.event(record, &Machine::new(), false), Flow::On);
+        assert_eq!(
+            capture.event(record.into(), &Machine::new(), false),
+            Flow::On
+        );
     }
     // Not to be told on standard error.
     let left_out = std::mem::take(&mut capture.left_out) as usize;
@@ -317,12 +320,12 @@ fn what_is_flushed_is_whole() {
     assert!(read(&fs::read(&path).expect("a file")).is_empty());
     let record = hop(testing::packet(0x0800, &udp(0)));
     for nth in 1..=3 {
-        capture.event(&record, &Machine::new(), false);
+        capture.event((&record).into(), &Machine::new(), false);
         capture.flush();
         assert_eq!(read(&fs::read(&path).expect("a file")).len(), nth);
     }
     // What nobody chose is not in it, and not told as missing.
-    capture.event(&record, &Machine::new(), true);
+    capture.event((&record).into(), &Machine::new(), true);
     assert_eq!((capture.packets, capture.left_out), (3, 0));
 }
 

@@ -42,7 +42,7 @@ use crate::{
     kernel::interfaces::State,
     lineage::PacketId,
     listening::Listening,
-    record::{Extra, Record},
+    record::{Extra, RecordRef},
 };
 
 /// Ethertypes (include/uapi/linux/if_ether.h).
@@ -102,8 +102,9 @@ pub trait Names {
 #[must_use]
 // Where it is printed right away, an event is then not copied.
 #[inline(always)]
-pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
-    let raw = &record.event;
+pub fn decode<'a>(record: impl Into<RecordRef<'a>>, names: &'a dyn Names) -> Event<'a> {
+    let record = record.into();
+    let raw = record.event;
     let has = |flag: u16| raw.flags & flag != 0;
     // Gone with nothing known of it; usually it is known as it came in.
     let unread = has(GONE) && raw.head == 0;
@@ -124,7 +125,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
             }
         }
     };
-    let (packet, tunnel) = match &record.extra {
+    let (packet, tunnel) = match record.extra() {
         Extra::Tunnel(extra) => {
             let (outer, tunnel) = tunnel::decode(extra, names.hook(raw.hook));
             (outer.unwrap_or(packet), Some(tunnel))
@@ -166,7 +167,7 @@ pub fn decode<'a>(record: &'a Record, names: &'a dyn Names) -> Event<'a> {
         cpu: raw.cpu,
         pid: raw.pid,
         comm: ShortName(&raw.comm),
-        stack: record.stack.as_deref().map(|stack| frames(stack, raw)),
+        stack: record.stack().map(|stack| frames(stack, raw)),
     }
 }
 
@@ -205,8 +206,8 @@ fn way(raw: &RawEvent) -> Option<Way> {
 }
 
 #[inline]
-fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Action<'a> {
-    let raw = &record.event;
+fn action<'a>(record: RecordRef<'a>, packet: &Packet, names: &'a dyn Names) -> Action<'a> {
+    let raw = record.event;
     let function = names.hook(raw.hook);
     match raw.kind {
         KIND_CLONE => Action::Clone {
@@ -219,20 +220,20 @@ fn action<'a>(record: &'a Record, packet: &Packet, names: &'a dyn Names) -> Acti
             caller: raw.caller,
         },
         KIND_VERDICT => {
-            let table = match &record.extra {
+            let table = match record.extra() {
                 Extra::Names(names) => Some(&**names),
                 _ => None,
             };
             let decider = table.map_or("", |table| names.hook(table.decider));
             verdict::action(raw.verdict, table, function, decider)
         }
-        KIND_CONNTRACK | KIND_NAT | KIND_NEIGHBOUR => match &record.extra {
+        KIND_CONNTRACK | KIND_NAT | KIND_NEIGHBOUR => match record.extra() {
             Extra::Conntrack(extra) => conntrack::action(extra, function),
             Extra::Nat(extra) => nat::action(extra, packet, function),
             Extra::Neighbour(extra) => neighbour::action(extra, function),
             _ => Action::Hop { function },
         },
-        KIND_SOCKET => match &record.extra {
+        KIND_SOCKET => match record.extra() {
             Extra::Socket(extra) => sock::action(extra, names, function),
             _ => Action::Hop { function },
         },

@@ -11,9 +11,9 @@
 
 use super::{
     Item, Note, Version,
-    delta::{PACKETS, Previous, Teller},
+    delta::{Found, PACKETS, Previous, Teller},
 };
-use crate::record::Record;
+use crate::record::RecordRef;
 
 /// Stands where a record has its slot.
 const NOTE: u8 = 255;
@@ -54,10 +54,16 @@ impl Content {
         self.items.len() <= HEAD
     }
 
-    /// Adds a record.
+    /// Finds the place of the next record.
     #[inline]
-    pub fn record(&mut self, record: &Record) {
-        self.teller.push(record, &mut self.items);
+    pub fn find(&mut self, record: RecordRef<'_>) -> Found {
+        self.teller.find(record.event)
+    }
+
+    /// Adds a record that was found.
+    #[inline]
+    pub fn record(&mut self, record: RecordRef<'_>, found: Found) {
+        self.teller.push(record, found, &mut self.items);
         let time_ns = record.event.time_ns;
         let mut since = time_ns.wrapping_sub(self.last_ns);
         self.last_ns = time_ns;

@@ -24,12 +24,16 @@ use skbtrace_common::{
 };
 
 use super::Version;
-use crate::record::{Extra, Record};
+use crate::record::{Record, RecordRef};
 
 /// How many slots there are for packets, which are spread over them by their identity.
 pub const PACKETS: u8 = 64;
 /// How many there are for places.
-const PLACES: usize = 1 << 8;
+pub const PLACES: usize = 1 << 8;
+/// How many ways that packets take are told from each other, by twos, and what is left of a way's
+/// number then.
+const WAYS: usize = 1 << 9;
+const WAY_BITS: u32 = u32::BITS - WAYS.trailing_zeros();
 /// Words of an event.
 const WORDS: usize = size_of::<RawEvent>() / 8;
 /// Those about the place: hook and kind, interface, netns, length, mark, process, protocol, flags and
@@ -40,6 +44,9 @@ const PLACE: Range<usize> =
 const MORE: u32 = 1 << 31;
 /// The time, which is told apart.
 const TIME: Range<usize> = 0..1;
+/// How many of those about the packet stand before and behind.
+const BEFORE: usize = PLACE.start - TIME.end;
+const BEHIND: usize = WORDS - PLACE.end;
 
 /// What precedes the words: slots and which differ.
 const HEAD: usize = 6;
@@ -120,8 +127,21 @@ pub struct Teller {
     previous: Previous,
     /// By packet slot: the packet's identity, and which functions it has come through.
     ways: [(u64, u32); PACKETS as usize],
+    slots: Slots,
     /// What the last record was told by.
     told: [u8; MOST],
+}
+
+/// Where an event belongs, and whether it is as was to be expected there.
+#[derive(Clone, Copy)]
+pub struct Found {
+    packet: u8,
+    /// The slot of the place.
+    pub place: u8,
+    /// In all words about the packet.
+    as_packet: bool,
+    /// In all words about the place: so was the event that was told there last.
+    pub as_place: bool,
 }
 
 impl Teller {
@@ -130,6 +150,7 @@ impl Teller {
         Self {
             previous: Previous::new(),
             ways: [(0, 0); PACKETS as usize],
+            slots: Slots::new(),
             told: [0; MOST],
         }
     }
@@ -139,53 +160,81 @@ impl Teller {
         self.previous.clear();
     }
 
-    /// Appends a record, but for its time.
+    /// Finds the place of the next event that is told.
     #[inline]
-    pub fn push(&mut self, record: &Record, out: &mut Vec<u8>) {
-        let event = &record.event;
+    pub fn find(&mut self, event: &RawEvent) -> Found {
         let packet = (event.packet_id % u64::from(PACKETS)) as u8;
         let place = self.place(packet, event);
-        let Some((last, there)) = self.previous.at(packet, place) else {
-            return;
-        };
+        let (mut as_packet, mut as_place) = (false, false);
         let (words, _) = event.as_bytes().as_chunks::<8>();
-        let Some(words) = words.as_array() else {
-            return;
-        };
-        let (mut differ, mut at) = (0_u32, HEAD);
-        if !is_as_expected(words, last, there) {
-            let words = words.map(u64::from_ne_bytes);
-            let told = &mut self.told;
-            let mut tell = |range: Range<usize>, last: &mut Words| {
-                for nth in range {
-                    let change = words[nth] ^ last[nth];
-                    if change != 0 {
-                        last[nth] = words[nth];
-                        let length = 8 - change.leading_zeros() / 8;
-                        if let Some(told) = told.get_mut(at..at + 9) {
-                            told[0] = length as u8;
-                            told[1..].copy_from_slice(&change.to_le_bytes());
-                        }
-                        at += 1 + length as usize;
-                        differ |= 1 << nth;
-                    }
-                }
-            };
-            tell(TIME.end..PLACE.start, last);
-            tell(PLACE, there);
-            tell(PLACE.end..WORDS, last);
+        if let Some((last, there)) = self.previous.at(packet, place) {
+            as_packet =
+                same::<BEFORE>(words, last, TIME.end) && same::<BEHIND>(words, last, PLACE.end);
+            as_place = same::<{ PLACE.end - PLACE.start }>(words, there, PLACE.start);
         }
-        let has_more = !matches!(record.extra, Extra::None)
-            || record.stack.is_some()
-            || record.bytes.is_some();
+        Found {
+            packet,
+            place,
+            as_packet,
+            as_place,
+        }
+    }
+
+    /// Appends a record that was found, but for its time.
+    #[inline]
+    pub fn push(&mut self, record: RecordRef<'_>, found: Found, out: &mut Vec<u8>) {
+        let (mut differ, mut at) = (0_u32, HEAD);
+        if !(found.as_packet && found.as_place) {
+            (differ, at) = self.differences(record.event, found);
+        }
+        let has_more = record.has_more();
         let differ = if has_more { differ | MORE } else { differ };
-        self.told[0] = packet;
-        self.told[1] = place;
-        self.told[2..HEAD].copy_from_slice(&differ.to_le_bytes());
-        out.extend_from_slice(self.told.get(..at).unwrap_or_default());
+        let [a, b, c, d] = differ.to_le_bytes();
+        let head = [found.packet, found.place, a, b, c, d];
+        out.extend_from_slice(&head);
+        if at > HEAD {
+            out.extend_from_slice(self.told.get(HEAD..at).unwrap_or_default());
+        }
         if has_more {
             push_behind(record, out);
         }
+    }
+
+    /// Tells the words that differ, and takes them for what is to be expected: which, and where in
+    /// `told` they end.
+    fn differences(&mut self, event: &RawEvent, found: Found) -> (u32, usize) {
+        let (mut differ, mut at) = (0_u32, HEAD);
+        let (words, _) = event.as_bytes().as_chunks::<8>();
+        let Some((last, there)) = self.previous.at(found.packet, found.place) else {
+            return (differ, at);
+        };
+        let told = &mut self.told;
+        let mut tell = |range: Range<usize>, last: &mut Words| {
+            for nth in range {
+                let word = words.get(nth).copied().map_or(0, u64::from_ne_bytes);
+                let change = word ^ last[nth];
+                if change != 0 {
+                    last[nth] = word;
+                    let length = 8 - change.leading_zeros() / 8;
+                    if let Some(told) = told.get_mut(at..at + 9) {
+                        told[0] = length as u8;
+                        told[1..].copy_from_slice(&change.to_le_bytes());
+                    }
+                    at += 1 + length as usize;
+                    differ |= 1 << nth;
+                }
+            }
+        };
+        if !found.as_packet {
+            tell(TIME.end..PLACE.start, last);
+        }
+        if !found.as_place {
+            tell(PLACE, there);
+        }
+        if !found.as_packet {
+            tell(PLACE.end..WORDS, last);
+        }
+        (differ, at)
     }
 
     /// The slot of the place where an event is: of the way that its packet took up to it.
@@ -200,24 +249,63 @@ impl Teller {
         // Multiplying spreads every bit upwards (Knuth).
         let step = u32::from(event.hook) << 8 | u32::from(event.kind);
         *way = (*way ^ step).wrapping_add(1).wrapping_mul(0x9e37_79b1);
-        (*way >> 24) as u8
+        self.slots.of(*way)
     }
 }
 
-/// Whether an event is as the last ones were: of all its words in one go, without a branch.
+/// Which ways have which slots of places. A reader need not know: slots are told.
+struct Slots {
+    /// Ways and their slots, each at one of two places that its highest bits tell.
+    known: Box<[[(u32, u8); 2]; WAYS]>,
+    /// The slot that the next way gets.
+    next: u8,
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self {
+            known: Box::new([[(0, 0); 2]; WAYS]),
+            next: 0,
+        }
+    }
+
+    /// A way's slot; of one that is not known the slot that was given longest ago.
+    #[inline]
+    fn of(&mut self, way: u32) -> u8 {
+        let Some([newer, older]) = self.known.get_mut((way >> WAY_BITS) as usize) else {
+            return 0;
+        };
+        if newer.0 == way {
+            return newer.1;
+        }
+        if older.0 == way {
+            return older.1;
+        }
+        *older = *newer;
+        *newer = (way, self.next);
+        self.next = self.next.wrapping_add(1);
+        newer.1
+    }
+}
+
+/// Whether `COUNT` words from one on are as they were: of a number that is known here, and so in few
+/// steps and without a branch.
 #[inline(always)]
-fn is_as_expected(words: &[[u8; 8]; WORDS], last: &Words, there: &Words) -> bool {
-    let differ = |range: Range<usize>, last: &Words| {
-        range.fold(0, |any, nth| {
-            any | (u64::from_ne_bytes(words[nth]) ^ last[nth])
-        })
+fn same<const COUNT: usize>(words: &[[u8; 8]], last: &Words, from: usize) -> bool {
+    let words = words.get(from..from + COUNT).and_then(<[_]>::as_array);
+    let last = last.get(from..from + COUNT).and_then(<[_]>::as_array);
+    let (Some(words), Some(last)): (Option<&[_; COUNT]>, Option<&[_; COUNT]>) = (words, last)
+    else {
+        return false;
     };
-    let before = differ(TIME.end..PLACE.start, last);
-    before | differ(PLACE, there) | differ(PLACE.end..WORDS, last) == 0
+    let pairs = words.iter().zip(last);
+    pairs.fold(0, |any, (word, last)| {
+        any | (u64::from_ne_bytes(*word) ^ last)
+    }) == 0
 }
 
 /// Appends what stands behind the event, its length first.
-fn push_behind(record: &Record, out: &mut Vec<u8>) {
+fn push_behind(record: RecordRef<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 2]);
     record.push_behind(out);

@@ -11,18 +11,17 @@ use skbtrace_common::{
 };
 
 use super::{
+    delta::{Found, PLACES},
     learnt::Learnt,
     note::{Note, Place, Process},
 };
 use crate::{
     decode::{Names, frames},
-    record::{Extra, Record},
+    record::{Extra, RecordRef},
     render::QUARTER,
     row_set::RowSet,
 };
 
-/// How many events are remembered as asked for.
-const QUESTIONS: usize = 256;
 const SECOND: i128 = 1_000_000_000;
 
 /// What has been asked for.
@@ -30,48 +29,13 @@ pub struct Learner {
     learnt: Learnt,
     /// Rows whose events only journeys show.
     hidden: RowSet,
-    /// What was asked for and answered.
-    asked: Vec<Question>,
+    /// By slot of the place: of the last event there, if all of it was answered, the machine's generation
+    /// plus one, and who called.
+    answered: [(u64, u64); PLACES],
     /// What to add to an event's time for Unix time, nanoseconds.
     unix_offset_ns: i64,
     /// Times of events from and until which the local time is known.
     quarter: (u64, u64),
-}
-
-/// All that the answers about an event without further fields depend on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Question {
-    /// The machine's when it answered, plus one.
-    generation: u64,
-    caller: u64,
-    netns: u32,
-    ifindex: u32,
-    verdict: u32,
-    hook: u16,
-    flags: u16,
-    kind: u8,
-}
-
-impl Question {
-    #[inline]
-    fn of(event: &RawEvent, generation: u64) -> Self {
-        Self {
-            generation: generation + 1,
-            caller: event.caller,
-            netns: event.netns,
-            ifindex: event.ifindex,
-            verdict: event.verdict,
-            hook: event.hook,
-            flags: event.flags,
-            kind: event.kind,
-        }
-    }
-
-    #[inline]
-    fn slot(&self) -> usize {
-        let place = u32::from(self.hook) << 4 ^ self.ifindex ^ self.netns.rotate_left(2);
-        (place ^ self.caller as u32) as usize % QUESTIONS
-    }
 }
 
 impl Learner {
@@ -80,7 +44,7 @@ impl Learner {
         Self {
             learnt,
             hidden,
-            asked: vec![Question::default(); QUESTIONS],
+            answered: [(0, 0); PLACES],
             unix_offset_ns,
             quarter: (0, 0),
         }
@@ -96,29 +60,38 @@ impl Learner {
         &self.learnt
     }
 
-    /// Asks for what is not known yet, or may have changed; `tell` hears of what is new.
+    /// Asks for what is not known yet, or may have changed; `tell` hears of what is new. What was asked
+    /// of the event before at the same place need not be asked again of one that is the same there.
     #[inline]
-    pub fn learn(&mut self, record: &Record, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
-        let event = &record.event;
+    pub fn learn(
+        &mut self,
+        record: RecordRef<'_>,
+        found: Found,
+        machine: &dyn Names,
+        tell: &mut dyn FnMut(&Note),
+    ) {
+        let event = record.event;
         let (from, until) = self.quarter;
         let in_quarter = from <= event.time_ns && event.time_ns < until;
-        let question = Question::of(event, machine.generation());
-        let asks_no_more = matches!(record.extra, Extra::None) && record.stack.is_none();
-        if in_quarter && asks_no_more && self.asked.get(question.slot()) == Some(&question) {
-            return;
+        let question = (machine.generation() + 1, event.caller);
+        let answered = self.answered.get(usize::from(found.place));
+        if !(in_quarter && found.as_place && answered == Some(&question)) {
+            self.ask(event, machine, tell);
+            // What is not known may become known.
+            let is_settled = event.caller == 0
+                || matches!(self.learnt.symbols.get(&event.caller), Some(Some(_)));
+            if let Some(answered) = self.answered.get_mut(usize::from(found.place)) {
+                *answered = if is_settled { question } else { (0, 0) };
+            }
         }
-        self.ask(record, machine, tell);
-        // What is not known may become known.
-        let is_settled =
-            event.caller == 0 || matches!(self.learnt.symbols.get(&event.caller), Some(Some(_)));
-        if is_settled && let Some(slot) = self.asked.get_mut(question.slot()) {
-            *slot = question;
+        if record.has_more() {
+            self.ask_more(record, machine, tell);
         }
     }
 
+    /// About an event.
     #[inline(never)]
-    fn ask(&mut self, record: &Record, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
-        let event = &record.event;
+    fn ask(&mut self, event: &RawEvent, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
         let has = |flag: u16| event.flags & flag != 0;
         self.hook(event.hook, machine, tell);
         self.zone(event.time_ns, machine, tell);
@@ -142,15 +115,24 @@ impl Learner {
             }
             _ => {}
         }
-        match &record.extra {
+    }
+
+    /// About what a record has besides the event.
+    fn ask_more(
+        &mut self,
+        record: RecordRef<'_>,
+        machine: &dyn Names,
+        tell: &mut dyn FnMut(&Note),
+    ) {
+        match record.extra() {
             Extra::Names(names) => self.hook(names.decider, machine, tell),
             Extra::Socket(socket) if socket.known & SOCKET_INODE != 0 && socket.inode != 0 => {
                 self.owner(socket.inode, machine, tell);
             }
             _ => {}
         }
-        if let Some(stack) = &record.stack {
-            for &address in frames(stack, event) {
+        if let Some(stack) = record.stack() {
+            for &address in frames(stack, record.event) {
                 self.symbol(address, machine, tell);
             }
         }

@@ -26,6 +26,8 @@ pub struct Learnt {
     pub(super) owners: FxHashMap<u64, Option<note::Process>>,
     pub(super) reasons: FxHashMap<u32, (Option<String>, Option<String>)>,
     pub(super) zones: BTreeMap<i64, i32>,
+    /// How often a netns, a link or a state was noted.
+    generation: u64,
     listening: Option<Listening>,
     layout: Layout,
 }
@@ -51,6 +53,7 @@ impl Learnt {
             owners: FxHashMap::default(),
             reasons: FxHashMap::default(),
             zones: BTreeMap::new(),
+            generation: 0,
             listening: None,
             layout,
         }
@@ -76,6 +79,7 @@ impl Learnt {
                 });
             }
             Note::Netns { inode, name } => {
+                self.generation += 1;
                 self.netns.insert(inode, name);
             }
             Note::Link {
@@ -83,6 +87,7 @@ impl Learnt {
                 ifindex,
                 text,
             } => {
+                self.generation += 1;
                 self.links.insert((netns, ifindex), text);
             }
             Note::Interface {
@@ -90,6 +95,7 @@ impl Learnt {
                 ifindex,
                 state,
             } => {
+                self.generation += 1;
                 self.states.insert((netns, ifindex), state);
             }
             Note::BridgeCode { address, is } => {
@@ -181,6 +187,10 @@ impl Names for Learnt {
 
     fn is_bridge_code(&self, address: u64) -> bool {
         self.bridge.get(&address).copied().unwrap_or(false)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
     }
 
     fn netns(&self, inode: u32) -> Option<&str> {

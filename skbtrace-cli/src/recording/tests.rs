@@ -48,7 +48,7 @@ fn record(path: &Path, records: &[Record], rotation: Option<Rotation>) -> Record
     let mut recording =
         Recording::create(path, rotation, start(), RowSet::default()).expect("a new file");
     for record in records {
-        recording.record(record, &machine);
+        recording.record(record.into(), &machine);
     }
     recording
 }
@@ -156,7 +156,7 @@ fn a_killed_run_leaves_what_was_flushed() {
     let mut recording = record(&path, &run(), None);
     recording.flush();
     let machine = Machine::new();
-    recording.record(&run()[0], &machine);
+    recording.record((&run()[0]).into(), &machine);
     // Not dropped in order: killed.
     let bytes = fs::read(&path).expect("a file");
     let (items, error) = read(&bytes);
@@ -171,7 +171,7 @@ fn a_cut_file_names_the_place_and_keeps_what_came_before() {
     let mut recording = record(&path, &run(), None);
     recording.flush();
     let whole = fs::metadata(&path).expect("a file").len();
-    recording.record(&run()[0], &Machine::new());
+    recording.record((&run()[0]).into(), &Machine::new());
     recording.finish(Finish::default()).expect("written");
     let bytes = fs::read(&path).expect("a file");
     for cut in whole as usize + 1..bytes.len() {
@@ -208,10 +208,10 @@ fn each_file_of_a_run_stands_alone() {
     let mut recording = record(&path, &run(), Some(rotation));
     recording.flush();
     for record in &run()[..2] {
-        recording.record(record, &Machine::new());
+        recording.record(record.into(), &Machine::new());
     }
     recording.flush();
-    recording.record(&run()[5], &Machine::new());
+    recording.record((&run()[5]).into(), &Machine::new());
     recording.finish(Finish::default()).expect("written");
     assert!(!path.exists(), "the oldest is not kept");
     let part = |number: u32| {

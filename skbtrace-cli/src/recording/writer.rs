@@ -18,7 +18,9 @@ use super::{
     learn::Learner,
     note::Note,
 };
-use crate::{decode::Names, gap::Gap, listening::Listening, record::Record, row_set::RowSet, tell};
+use crate::{
+    decode::Names, gap::Gap, listening::Listening, record::RecordRef, row_set::RowSet, tell,
+};
 
 /// A frame is written when it has so much content, bytes: enough to compress well, little enough
 /// to lose.
@@ -96,17 +98,18 @@ impl Recording {
     /// Adds an event, which must not be older than the one before, and what the machine knows of
     /// it.
     #[inline]
-    pub fn record(&mut self, record: &Record, machine: &dyn Names) {
+    pub fn record(&mut self, record: RecordRef<'_>, machine: &dyn Names) {
         let Self {
             learner, content, ..
         } = self;
+        let found = content.find(record);
         // Learnt even if it can no longer be written: it is what the event is decoded with.
-        learner.learn(record, machine, &mut |note| content.note(note));
+        learner.learn(record, found, machine, &mut |note| content.note(note));
         if self.file.is_none() {
             self.content.clear();
             return;
         }
-        self.content.record(record);
+        self.content.record(record, found);
         self.recorded += 1;
         if self.content.len() >= FRAME {
             self.flush();

@@ -26,6 +26,18 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
+/// Every number below 1000 as three decimal digits.
+const TRIPLES: [[u8; 3]; 1000] = {
+    let mut triples = [[0; 3]; 1000];
+    let mut number = 0;
+    while number < 1000 {
+        let [tens, ones] = PAIRS[number % 100];
+        triples[number] = [b'0' + (number / 100) as u8, tens, ones];
+        number += 1;
+    }
+    triples
+};
+
 /// Every byte as a decimal number and a dot, and how long that is.
 const OCTETS: [([u8; 4], u8); 256] = {
     let mut octets = [([0; 4], 0); 256];
@@ -61,13 +73,26 @@ pub fn two(number: u32) -> [u8; 2] {
     PAIRS[(number % 100) as usize]
 }
 
+/// Three decimal digits; of a larger number the last three.
+#[inline]
+pub fn three(number: u32) -> [u8; 3] {
+    TRIPLES[(number % 1000) as usize]
+}
+
 /// Six decimal digits; of a larger number the last six.
 #[inline]
 pub fn six(number: u32) -> [u8; 6] {
-    let [a, b] = two(number / 10_000);
-    let [c, d] = two(number / 100);
-    let [e, f] = two(number);
+    let [a, b, c] = three(number / 1000);
+    let [d, e, f] = three(number);
     [a, b, c, d, e, f]
+}
+
+/// Nine decimal digits; of a larger number the last nine.
+#[inline]
+pub fn nine(number: u32) -> [u8; 9] {
+    let [a, b, c] = three(number / 1_000_000);
+    let [d, e, f, g, h, i] = six(number);
+    [a, b, c, d, e, f, g, h, i]
 }
 
 /// Appends a decimal number.
@@ -264,6 +289,7 @@ mod tests {
             prop_assert_eq!(text(|out| decimal(small, out)), small.to_string());
             prop_assert_eq!(text(|out| hex(word, out)), format!("{word:x}"));
             prop_assert_eq!(hex16(number).to_vec(), format!("{number:016x}").into_bytes());
+            prop_assert_eq!(nine(word % 1_000_000_000).to_vec(), format!("{:09}", word % 1_000_000_000).into_bytes());
             let number = word % 1_000_000;
             prop_assert_eq!(six(number).to_vec(), format!("{number:06}").into_bytes());
             let v4 = Ipv4Addr::from(v4);

@@ -28,7 +28,7 @@ use crate::{
     kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
     listening::{Heard, Listening, Unheard},
     process,
-    record::Record,
+    record::{self, Record, RecordRef},
     settings::{self, Settings, Transport},
     stats::LiveCounters,
     tell,
@@ -150,17 +150,26 @@ impl Engine {
         self.reader.drain(|bytes| events.push(bytes))
     }
 
-    /// The record of an event's bytes; `None`, and counted, when they are none.
+    /// The record of an event's bytes, which has its place in `apart` if it is taken apart; `None`, and
+    /// counted, when they are none.
     #[inline(always)]
-    pub fn record(&mut self, bytes: &[u8]) -> Option<Record> {
-        match Record::parse(bytes) {
-            Ok(mut record) => {
-                self.rows.complete(&mut record.event);
-                Some(record)
+    pub fn record<'a>(
+        &mut self,
+        bytes: &'a mut [u8],
+        apart: &'a mut Option<Record>,
+    ) -> Option<RecordRef<'a>> {
+        match record::plain(bytes) {
+            Ok(event) => {
+                self.rows.complete(event);
+                Some(RecordRef::plain(event))
             }
-            Err(_) => {
-                self.damaged += 1;
-                None
+            Err(bytes) => {
+                *apart = Record::parse(bytes).ok();
+                match apart {
+                    Some(record) => self.rows.complete(&mut record.event),
+                    None => self.damaged += 1,
+                }
+                apart.as_ref().map(RecordRef::from)
             }
         }
     }

@@ -16,7 +16,7 @@ pub struct Ordered {
     places: Vec<Place>,
     /// How many have gone.
     gone: usize,
-    /// Their bytes, one behind the other.
+    /// Their bytes, one behind the other, each where an event may lie.
     bytes: Vec<u8>,
     /// Whether an event came that is older than one before it.
     disordered: bool,
@@ -51,9 +51,12 @@ impl Ordered {
         if let Some(last) = self.places.last() {
             self.disordered |= time_ns < last.time_ns;
         }
+        // Those of the ring buffer are as long already.
+        let start = self.bytes.len().next_multiple_of(align_of::<RawEvent>());
+        self.bytes.resize(start, 0);
         self.places.push(Place {
             time_ns,
-            start: self.bytes.len(),
+            start,
             length: event.len(),
         });
         self.bytes.extend_from_slice(event);
@@ -62,7 +65,7 @@ impl Ordered {
     /// The next event that happened at or before a time. Of events at the same time, the one that
     /// came first.
     #[inline]
-    pub fn pop(&mut self, until_ns: u64) -> Option<&[u8]> {
+    pub fn pop(&mut self, until_ns: u64) -> Option<&mut [u8]> {
         if self.disordered {
             self.sort();
         }
@@ -71,7 +74,8 @@ impl Ordered {
             return None;
         }
         self.gone += 1;
-        self.bytes.get(next.start..)?.get(..next.length)
+        let end = next.start + next.length;
+        self.bytes.get_mut(next.start..end)
     }
 
     /// Whether none is waiting.
@@ -174,6 +178,6 @@ mod tests {
         let mut events = Ordered::default();
         events.push(&at(3, 240));
         events.push(b"short");
-        assert_eq!(events.pop(0), Some(&b"short"[..]));
+        assert_eq!(events.pop(0), Some(&mut b"short".to_owned()[..]));
     }
 }

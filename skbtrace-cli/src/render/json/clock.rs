@@ -4,13 +4,15 @@
 //! The first is always UTC and always nine digits, so that texts sort as times do. What the events
 //! of one second share is made once.
 
-use super::{
-    super::{cell::Cell, digits},
-    text::put,
-};
+use super::super::digits;
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: i64 = 24 * 3600;
+
+/// Between the two times.
+const BETWEEN: &[u8] = b"Z\",\"time_ns\":";
+/// Digits of nanoseconds.
+const NINE: usize = 9;
 
 /// Writes times.
 #[derive(Debug)]
@@ -19,10 +21,12 @@ pub struct Clock {
     unix_offset_ns: i64,
     /// Monotonic time at which the second began that the text is of; wrapping.
     start: u64,
-    /// The opening quote up to and with the dot.
-    before: Cell<24>,
-    /// Seconds since boot, and that as text.
-    boot: (u64, Cell<16>),
+    /// Seconds since boot that the text is of.
+    boot: u64,
+    /// Both times, as the last event had them, nanoseconds and all; only these are written anew.
+    text: Vec<u8>,
+    /// Where in the text the nanoseconds of the first one stand. Those of the second are its end.
+    nanoseconds: usize,
 }
 
 impl Clock {
@@ -30,8 +34,9 @@ impl Clock {
         let mut clock = Self {
             unix_offset_ns,
             start: 0,
-            before: Cell::EMPTY,
-            boot: (u64::MAX, Cell::EMPTY),
+            boot: 0,
+            text: Vec::new(),
+            nanoseconds: 0,
         };
         clock.turn(0);
         clock
@@ -41,27 +46,28 @@ impl Clock {
     #[inline]
     pub fn push(&mut self, time_ns: u64, out: &mut Vec<u8>) {
         let mut within = time_ns.wrapping_sub(self.start);
-        if within >= SECOND {
+        if within >= SECOND || time_ns / SECOND != self.boot {
             within = self.turn(time_ns);
         }
-        self.before.push_to(out);
-        out.extend_from_slice(&nine(within as u32));
-        put("Z\",\"time_ns\":", out);
-        let second = time_ns / SECOND;
-        if second == 0 {
+        if let Some((nanoseconds, _)) = self
+            .text
+            .get_mut(self.nanoseconds..)
+            .and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *nanoseconds = digits::nine(within as u32);
+        }
+        if self.boot == 0 {
+            // A number has no zeros in front.
+            out.extend_from_slice(&self.text);
             return digits::decimal(time_ns, out);
         }
-        if second != self.boot.0 {
-            let mut text = Vec::new();
-            digits::decimal(second, &mut text);
-            self.boot.1.set(&text);
-            self.boot.0 = second;
+        if let Some(nanoseconds) = self.text.last_chunk_mut::<NINE>() {
+            *nanoseconds = digits::nine((time_ns % SECOND) as u32);
         }
-        self.boot.1.push_to(out);
-        out.extend_from_slice(&nine((time_ns % SECOND) as u32));
+        out.extend_from_slice(&self.text);
     }
 
-    /// Goes to the second of `time_ns`; returns the nanoseconds passed of it.
+    /// Goes to the seconds of `time_ns`; returns the nanoseconds passed of the first.
     #[cold]
     fn turn(&mut self, time_ns: u64) -> u64 {
         let unix_ns = i128::from(time_ns) + i128::from(self.unix_offset_ns);
@@ -86,18 +92,18 @@ impl Clock {
             text.extend_from_slice(&digits::two(part));
         }
         text.push(b'.');
-        self.before.set(&text);
+        self.nanoseconds = text.len();
+        text.extend_from_slice(&[0; NINE]);
+        text.extend_from_slice(BETWEEN);
+        self.boot = time_ns / SECOND;
+        if self.boot != 0 {
+            digits::decimal(self.boot, &mut text);
+            text.extend_from_slice(&[0; NINE]);
+        }
+        self.text = text;
         self.start = time_ns.wrapping_sub(within);
         within
     }
-}
-
-/// Nine decimal digits of a number that has no more.
-#[inline]
-fn nine(number: u32) -> [u8; 9] {
-    let [a, b] = digits::two(number / 10_000_000);
-    let [c, d, e, f, g, h] = digits::six(number / 10);
-    [a, b, c, d, e, f, g, h, b'0' + (number % 10) as u8]
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.

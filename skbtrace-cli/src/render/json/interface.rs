@@ -9,7 +9,7 @@ use crate::{
 /// Texts of recent places: one for each value of a hash, taken over by the next place there.
 ///
 /// A place's names are learnt and may change while the trace runs, so a text is used again only
-/// where they are the same.
+/// where all of them are known, and while no other answer may be given.
 #[derive(Debug)]
 pub struct Places([Option<Known>; PLACES]);
 
@@ -20,8 +20,8 @@ struct Known {
     netns: Option<u32>,
     /// Index and name.
     device: Option<(u32, [u8; 16])>,
-    netns_name: Option<String>,
-    link: Option<Vec<u8>>,
+    /// [`Names::generation`] of the answers.
+    generation: u64,
     text: Vec<u8>,
 }
 
@@ -33,11 +33,7 @@ impl Places {
     /// Appends the place of `event`.
     #[inline]
     pub fn push(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
-        let netns_name = event.netns.and_then(|inode| names.netns(inode));
-        let link = match (event.netns, event.device) {
-            (Some(netns), Some(device)) => names.link(netns, device.ifindex),
-            _ => None,
-        };
+        let generation = names.generation();
         let device = event.device.map(|device| (device.ifindex, *device.name.0));
         let hash = event.netns.unwrap_or(0) ^ device.map_or(0, |(index, _)| index) << 2;
         let Some(place) = self.0.get_mut(hash as usize % PLACES) else {
@@ -46,18 +42,24 @@ impl Places {
         if let Some(known) = place
             && known.netns == event.netns
             && known.device == device
-            && known.netns_name.as_deref() == netns_name
-            && known.link.as_deref() == link
+            && known.generation == generation
         {
             return out.extend_from_slice(&known.text);
         }
+        let netns_name = event.netns.and_then(|inode| names.netns(inode));
+        let link = match (event.netns, event.device) {
+            (Some(netns), Some(device)) => names.link(netns, device.ifindex),
+            _ => None,
+        };
         let start = out.len();
         write(event.netns, netns_name, event.device, link, out);
-        *place = Some(Known {
+        // What is not known is asked for again, and so looked for.
+        let is_known = event.netns.is_some() == netns_name.is_some()
+            && event.netns.and(event.device).is_some() == link.is_some();
+        *place = is_known.then(|| Known {
             netns: event.netns,
             device,
-            netns_name: netns_name.map(str::to_owned),
-            link: link.map(<[u8]>::to_vec),
+            generation,
             text: out.get(start..).unwrap_or(&[]).to_vec(),
         });
     }
