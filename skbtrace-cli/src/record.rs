@@ -7,14 +7,15 @@
 //! is taken apart ([`Record`]). Whoever reads records takes a [`RecordRef`], and cannot tell.
 //!
 //! **Invariant:** a record has a known kind, has exactly the [`Extra`] of that kind, and zeros where
-//! nothing was captured. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
+//! nothing of the packet was captured. Nothing else in it is trusted; [`crate::decode`] checks as it goes.
 
 use skbtrace_common::{
     Plain,
     record::{
-        FROM_SOCK, HAS_BYTES, HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP, KIND_NAT,
-        KIND_NEIGHBOUR, KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, LEAD, NAME, PLAIN_BODY, RawBytes,
-        RawConntrack, RawEvent, RawNat, RawNeighbour, RawSocket, RawStack, RawTunnel, RawVerdict,
+        FROM_SOCK, HAS_BYTES, HAS_L2, HAS_STACK, KIND_CLONE, KIND_CONNTRACK, KIND_DROP, KIND_HOP,
+        KIND_NAT, KIND_NEIGHBOUR, KIND_SOCKET, KIND_TUNNEL, KIND_VERDICT, LEAD, NAME, PLAIN_BODY,
+        RawBytes, RawConntrack, RawEvent, RawNat, RawNeighbour, RawSocket, RawStack, RawTunnel,
+        RawVerdict,
     },
 };
 
@@ -221,15 +222,24 @@ impl Record {
     }
 }
 
-/// Clears the buffer's memory behind the captured bytes, which no one wrote.
+/// Clears what is not the packet's: what stands before its headers, and behind the captured bytes,
+/// where no one wrote.
 #[inline]
 fn clear_unwritten(event: &mut RawEvent) {
     if event.flags & FROM_SOCK != 0 {
         return;
     }
+    match (event.flags & HAS_L2 != 0, event.l2_len) {
+        // Of lengths that are known here.
+        (false, _) => event.packet[..LEAD].fill(0),
+        (true, 14) => event.packet[..LEAD - 14].fill(0),
+        (true, link) => {
+            let before = LEAD.saturating_sub(usize::from(link));
+            event.packet[..before].fill(0);
+        }
+    }
     let captured = usize::from(event.captured);
     if captured <= PLAIN_BODY {
-        // Of a length that is known here.
         event.packet[LEAD + PLAIN_BODY..].fill(0);
     }
     if captured != PLAIN_BODY

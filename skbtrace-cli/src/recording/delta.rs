@@ -246,8 +246,11 @@ impl Teller {
         if *id != event.packet_id {
             (*id, *way) = (event.packet_id, 0);
         }
+        // Of two copies that come the same way the source in the link header tells which is which.
+        let source = event.packet[..LEAD].last_chunk::<6>();
+        let source = source.map_or(0, |&[a, b, c, d, _, _]| u32::from_ne_bytes([a, b, c, d]));
         // Multiplying spreads every bit upwards (Knuth).
-        let step = u32::from(event.hook) << 8 | u32::from(event.kind);
+        let step = (u32::from(event.hook) << 8 | u32::from(event.kind)) ^ source;
         *way = (*way ^ step).wrapping_add(1).wrapping_mul(0x9e37_79b1);
         self.slots.of(*way)
     }
