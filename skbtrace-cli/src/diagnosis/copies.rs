@@ -43,6 +43,8 @@ pub fn duplicate(case: &Case<'_>) -> Option<Cause> {
         .promiscuous_bridge()
         .or_else(|| fork.mirrored())
         .or_else(|| fork.flooded())
+        .or_else(|| fork.macvlan())
+        .or_else(|| fork.netfilter())
         .unwrap_or_else(|| fork.unknown());
     let arrivals = [first, second];
     let cause = cause.shown_by(fork.parent, [fork.hop]);
@@ -254,6 +256,62 @@ impl<'a> Fork<'a> {
         Some(Cause::certain("duplicate-flooded", sentence, check))
     }
 
+    /// A macvlan of mode source gets a copy of each frame from the addresses in its list, and the frame
+    /// goes on (drivers/net/macvlan.c, macvlan_forward_source): to the lower device itself, or to the
+    /// macvlan that has its destination. With the flag nodst (5.13) it does not go on.
+    fn macvlan(&self) -> Option<Cause> {
+        let caller = self.caller();
+        let asked = match caller {
+            Some(caller) => {
+                caller.module == Some("macvlan") || caller.function.starts_with("macvlan_")
+            }
+            None => is_at(self.before().last()?, &["macvlan_handle_frame"]),
+        };
+        // Those to many are copied elsewhere (macvlan_broadcast), whatever IP says.
+        let is_for_one = self.copied.dest_mac.is_none_or(|mac| mac[0] & 1 == 0);
+        if !asked || !is_for_one {
+            return None;
+        }
+        let lower = self.copied;
+        let is_other = |hop: &&Hop| {
+            let at = |hop: &Hop| (hop.netns, hop.device.map(|device| device.ifindex));
+            hop.device.is_some() && at(hop) != at(lower)
+        };
+        let first = self.copy()?.hops.iter().find(is_other)?;
+        let sentence = format!(
+            "{} arrives twice: {} hands a copy of the frame to its macvlan {}, because of the source \
+             address (mode source), and the frame itself goes on",
+            target(&arrived(self.case)),
+            place(lower, self.case.names),
+            place(first, self.case.names),
+        );
+        let dev = device(first.device);
+        let check = format!(
+            "in the macvlan's netns: `ip -d link show dev {dev}` lists the source addresses; `ip link set \
+             dev {dev} type macvlan macaddr flush` ends it, or, since Linux 5.13, `ip link set dev {dev} \
+             type macvlan mode source nodst` lets it alone have the frames"
+        );
+        Some(Cause::certain("duplicate-macvlan", sentence, check))
+    }
+
+    /// A rule of netfilter made it, and sent it to a gateway or through a device: iptables' TEE,
+    /// nftables' dup (net/ipv4/netfilter/nf_dup_ipv4.c, net/netfilter/nf_dup_netdev.c).
+    fn netfilter(&self) -> Option<Cause> {
+        let caller = self.caller()?;
+        if !caller.function.starts_with("nf_dup_") {
+            return None;
+        }
+        let sentence = format!(
+            "{} arrives twice: a netfilter rule in {} duplicates it (TEE or dup), and the copy finds its \
+             way, too",
+            target(&arrived(self.case)),
+            netns(self.copied.netns, self.case.names),
+        );
+        let check = "in that netns: `iptables-legacy-save`: rules with -j TEE; `nft list ruleset`: rules \
+                     with dup; whom do they send it to, and must that one forward it?";
+        Some(Cause::certain("duplicate-netfilter", sentence, check))
+    }
+
     fn unknown(&self) -> Cause {
         let by = match (&self.copied.what, self.caller()) {
             (_, Some(caller)) => crate::render::escaped_text(caller.function.as_bytes()),
@@ -269,6 +327,15 @@ impl<'a> Fork<'a> {
         );
         let check = "--format tree shows both ways from there on";
         Cause::certain("duplicate", sentence, check)
+    }
+
+    /// The copy.
+    fn copy(&self) -> Option<&'a Journey> {
+        let mut journeys = self.case.family.journeys.iter();
+        journeys.find(|journey| {
+            let branch = journey.branch;
+            branch.is_some_and(|made| made.from == self.parent && made.hop == Some(self.hop))
+        })
     }
 
     /// Who asked for the copy.

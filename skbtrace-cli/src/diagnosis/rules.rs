@@ -27,6 +27,14 @@ pub const RULES: &[Rule] = &[
         "duplicate-flooded",
         "a bridge floods a frame, and two copies arrive",
     ),
+    rule(
+        "duplicate-macvlan",
+        "a macvlan gets a copy of a frame that goes on",
+    ),
+    rule(
+        "duplicate-netfilter",
+        "a copy made by a netfilter rule arrives too",
+    ),
     rule("duplicate", "two copies arrive, made at another place"),
     rule(
         "netfilter-drop",

@@ -23,6 +23,13 @@ pub const SCENES: &[Scene] = &[
         copies::mirrored,
     ),
     scene("duplicate_flooded", &["duplicate-flooded"], copies::flooded),
+    scene("duplicate_macvlan", &["duplicate-macvlan"], copies::macvlan),
+    scene(
+        "duplicate_netfilter",
+        &["duplicate-netfilter"],
+        copies::netfilter,
+    ),
+    scene("duplicate", &["duplicate"], copies::by_queue),
     scene("stale_conntrack", &["stale-conntrack"], conntrack::stale),
     scene(
         "stale_backend",
@@ -56,6 +63,8 @@ pub const SCENES: &[Scene] = &[
     scene("device_down", &["device-down"], devices::down),
     scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
     scene("slow", &["slow"], devices::slow),
+    scene("socket_filter", &["socket-filter"], sockets::filtered),
+    scene("dropped", &["dropped"], sockets::no_protocol),
     scene("tcp_reset", &["tcp-reset"], sockets::reset),
     scene("lost_segment", &["queue-drop"], sockets::lost),
     scene("native_bgp", &[], bgp::native),

@@ -1,4 +1,4 @@
-//! TCP that is reset, and that is sent again.
+//! Sockets that refuse, and TCP that is reset, or sent again.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,8 +8,12 @@ use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::super::stage::Stage;
-use crate::topology::at;
-use crate::topology::link::{Link, RIGHT};
+use crate::counters;
+use crate::frame::Frame;
+use crate::kernel_trace::KernelTrace;
+use crate::scenarios::skip;
+use crate::topology::link::{LEFT, LEFT_MAC, Link, RIGHT, RIGHT_MAC};
+use crate::topology::{self, CLIENT_PORT, at};
 use crate::traffic;
 use crate::wait::SOON;
 
@@ -63,4 +67,46 @@ pub fn lost() -> Result<Stage> {
         (&mut &*server).read_exact(&mut heard).context("TCP data")?;
         Ok(())
     })
+}
+
+/// A program that wants none of what its socket gets.
+pub fn filtered() -> Result<Stage> {
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            let receiver = traffic::udp_socket(&link.right, at(RIGHT, topology::PORT)?)?;
+            traffic::refuse_all(&receiver)?;
+            let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+            Ok((link, receiver, sender))
+        },
+        |(link, _, sender)| {
+            counters::until_told(&link.right, ("Udp", "InErrors"), || {
+                traffic::send(sender, at(RIGHT, topology::PORT)?, b"unwanted")
+            })
+        },
+    )
+}
+
+/// A protocol that the host does not speak: no rule knows of it, but the kernel has a reason.
+pub fn no_protocol() -> Result<Stage> {
+    /// Kept for experiments (RFC 3692).
+    const UNKNOWN: u8 = 253;
+    Stage::build(
+        || {
+            if !KernelTrace::has_reasons()? {
+                return skip("this kernel gives no reasons (before 5.17)");
+            }
+            Link::build()
+        },
+        |link| {
+            let macs = (RIGHT_MAC, LEFT_MAC);
+            let frame = Frame {
+                protocol: UNKNOWN,
+                ..Frame::new(macs, (LEFT, CLIENT_PORT), (RIGHT, topology::PORT))?
+            };
+            counters::until_told(&link.right, ("Icmp", "OutDestUnreachs"), || {
+                frame.transmit(&link.left, "eth0")
+            })
+        },
+    )
 }
