@@ -125,6 +125,7 @@ pub const LOSSES: &[fn(&Loss<'_>) -> Option<Cause>] = &[
     routing::ttl_expired,
     routing::too_big,
     routing::reverse_path,
+    conntrack::no_way,
     routing::forwarding_off,
     routing::none,
     routing::neighbour,

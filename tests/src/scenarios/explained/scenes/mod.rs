@@ -33,6 +33,13 @@ pub const SCENES: &[Scene] = &[
     scene("stale_conntrack", &["stale-conntrack"], conntrack::stale),
     scene(
         "stale_backend",
+    scene("stale_alone", &["stale-conntrack"], conntrack::stale_alone),
+    scene(
+        "forwarding_off_or_stale",
+        &["forwarding-off"],
+        conntrack::stale_unseen,
+    ),
+    scene("no_route_again", &["no-route"], conntrack::asked_again),
         &["stale-conntrack"],
         conntrack::stale_backend,
     ),
