@@ -43,6 +43,8 @@ pub struct Frame {
     pub bad_ip_checksum: bool,
     /// Spoil UDP's checksum.
     pub bad_udp_checksum: bool,
+    /// Leave UDP's checksum out.
+    pub no_udp_checksum: bool,
 }
 
 impl Frame {
@@ -63,6 +65,7 @@ impl Frame {
             length: 16,
             bad_ip_checksum: false,
             bad_udp_checksum: false,
+            no_udp_checksum: false,
         })
     }
 
@@ -110,6 +113,9 @@ impl Frame {
         pseudo.extend(length.to_be_bytes());
         pseudo.extend(&datagram);
         let sum = checksum(&pseudo) ^ u16::from(self.bad_udp_checksum);
+        if self.no_udp_checksum {
+            return Ok(datagram);
+        }
         datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         Ok(datagram)
     }

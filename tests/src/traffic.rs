@@ -61,13 +61,14 @@ pub fn make_room(socket: &UdpSocket) -> Result<()> {
     setsockopt(socket, sockopt::RcvBufForce, &ROOM).context("cannot set SO_RCVBUFFORCE")
 }
 
-/// Gives a socket a filter that refuses every packet (`SO_ATTACH_FILTER`).
-pub fn refuse_all(socket: &UdpSocket) -> Result<()> {
+/// Gives a socket a filter (`SO_ATTACH_FILTER`) that leaves of every packet so many bytes: none is to
+/// refuse it.
+pub fn keep_only(socket: &UdpSocket, bytes: u32) -> Result<()> {
     let mut program = [sock_filter {
         code: (BPF_RET | BPF_K) as u16,
         jt: 0,
         jf: 0,
-        k: 0,
+        k: bytes,
     }];
     let filter = sock_fprog {
         len: 1,

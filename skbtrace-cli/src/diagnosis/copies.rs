@@ -1,10 +1,8 @@
 //! Copies: packets that arrive more than once, and who made the second.
 
-use std::net::IpAddr;
-
 use super::{
     Case, Cause,
-    words::{device, mac, netns, place, source, target},
+    words::{device, is_for_many, mac, netns, place, source, target},
 };
 use crate::{
     event::{CodePlace, Packet, Symbol},
@@ -61,10 +59,11 @@ fn is_at(hop: &Hop, names: &[&str]) -> bool {
 fn twice(case: &Case<'_>) -> Option<(Arrival, Arrival)> {
     let mut seen: Vec<(Option<u32>, Arrival)> = Vec::new();
     for (at, journey) in case.family.journeys.iter().enumerate() {
-        if is_for_many(&journey.packet()) {
+        let arrived = journey.hops.iter().position(|hop| is_at(hop, &ARRIVES));
+        let kind = arrived.and_then(|at| journey.hops.get(at)?.pkt_type);
+        if is_for_many(&journey.packet(), kind) {
             return None;
         }
-        let arrived = journey.hops.iter().position(|hop| is_at(hop, &ARRIVES));
         // What was taken for the kernel's own is no copy of it.
         if matches!(journey.fate, Fate::Cut { .. } | Fate::Joined) {
             continue;
@@ -79,16 +78,6 @@ fn twice(case: &Case<'_>) -> Option<(Arrival, Arrival)> {
         }
     }
     None
-}
-
-/// Several are to have it.
-fn is_for_many(packet: &Packet) -> bool {
-    let Packet::Ip(ip) = packet else { return true };
-    match ip.dst {
-        Some(IpAddr::V4(to)) => to.is_multicast() || to.is_broadcast(),
-        Some(IpAddr::V6(to)) => to.is_multicast(),
-        None => true,
-    }
 }
 
 /// Where two packets that arrived were one the last time.
@@ -188,9 +177,16 @@ impl<'a> Fork<'a> {
         );
         let address = address.unwrap_or_else(|| "ADDRESS-OF-THE-BRIDGE".to_owned());
         let from = source(&arrived(self.case));
+        let is_v6 =
+            matches!(arrived(self.case), Packet::Ip(ip) if ip.dst.is_some_and(|to| to.is_ipv6()));
+        let (ip, option) = if is_v6 {
+            ("IPv6", "--ip6-src")
+        } else {
+            ("IPv4", "--ip-src")
+        };
         let check = format!(
             "in that netns: `ip link set {bridge} promisc off`; where it must be promiscuous, drop what \
-             it routes back to itself: `ebtables -t filter -A OUTPUT -p IPv4 -s {address} --ip-src \
+             it routes back to itself: `ebtables -t filter -A OUTPUT -p {ip} -s {address} {option} \
              {from} -j DROP`, with the pods' whole network in place of {from}"
         );
         let cause = Cause::certain("duplicate-promiscuous-bridge", sentence, check);
@@ -267,9 +263,7 @@ impl<'a> Fork<'a> {
             }
             None => is_at(self.before().last()?, &["macvlan_handle_frame"]),
         };
-        // Those to many are copied elsewhere (macvlan_broadcast), whatever IP says.
-        let is_for_one = self.copied.dest_mac.is_none_or(|mac| mac[0] & 1 == 0);
-        if !asked || !is_for_one {
+        if !asked {
             return None;
         }
         let lower = self.copied;

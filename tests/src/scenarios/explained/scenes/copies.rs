@@ -162,7 +162,7 @@ pub fn by_queue() -> Result<Stage> {
 }
 
 /// Runs a command as it was told.
-fn done(at: &Netns, command: &str) -> Result<()> {
+pub fn done(at: &Netns, command: &str) -> Result<()> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let (program, rest) = words.split_first().context("no command")?;
     at.enter(|| process::run(program, rest)).map(drop)
