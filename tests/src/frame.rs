@@ -35,12 +35,16 @@ pub struct Frame {
     pub dont_fragment: bool,
     /// Is the first piece of a datagram; its payload must fill units of eight bytes.
     pub more_fragments: bool,
+    /// Protocol number in the IP header, whatever follows it.
+    pub protocol: u8,
     /// Bytes of payload.
     pub length: usize,
     /// Spoil the header checksum.
     pub bad_ip_checksum: bool,
     /// Spoil UDP's checksum.
     pub bad_udp_checksum: bool,
+    /// Leave UDP's checksum out.
+    pub no_udp_checksum: bool,
 }
 
 impl Frame {
@@ -57,9 +61,11 @@ impl Frame {
             ttl: 64,
             dont_fragment: false,
             more_fragments: false,
+            protocol: UDP,
             length: 16,
             bad_ip_checksum: false,
             bad_udp_checksum: false,
+            no_udp_checksum: false,
         })
     }
 
@@ -77,7 +83,7 @@ impl Frame {
         header.extend([0x5b, 0x71]);
         let flags = u8::from(self.dont_fragment) << 6 | u8::from(self.more_fragments) << 5;
         header.extend([flags, 0]);
-        header.extend([self.ttl, UDP, 0, 0]);
+        header.extend([self.ttl, self.protocol, 0, 0]);
         header.extend(self.from.0.octets());
         header.extend(self.to.0.octets());
         let sum = checksum(&header) ^ u16::from(self.bad_ip_checksum);
@@ -107,6 +113,9 @@ impl Frame {
         pseudo.extend(length.to_be_bytes());
         pseudo.extend(&datagram);
         let sum = checksum(&pseudo) ^ u16::from(self.bad_udp_checksum);
+        if self.no_udp_checksum {
+            return Ok(datagram);
+        }
         datagram[6..8].copy_from_slice(&sum.to_be_bytes());
         Ok(datagram)
     }

@@ -66,6 +66,13 @@ impl KernelTrace {
         Ok(trace)
     }
 
+    /// Whether this kernel gives reasons.
+    pub fn has_reasons() -> Result<bool> {
+        const FORMAT: &str = "/sys/kernel/tracing/events/skb/kfree_skb/format";
+        let format = fs::read_to_string(FORMAT).with_context(|| format!("cannot read {FORMAT}"))?;
+        Ok(format.contains(" reason;"))
+    }
+
     fn set(&self, file: &str, value: &str) -> Result<()> {
         let path = self.instance.join(file);
         fs::write(&path, value)

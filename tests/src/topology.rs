@@ -51,6 +51,8 @@ pub const SERVICE2: &str = "172.18.253.158";
 pub const CLIENT6: &str = "fd00:172:18::15";
 /// IPv6 address of the server pod, with [`Plan::ipv6`].
 pub const SERVER6: &str = "fd00:172:18::12";
+/// IPv6 address of node1's bridge, with [`Plan::ipv6`].
+pub const BRIDGE6: &str = "fd00:172:18::1";
 /// Port that the Services translate and the servers listen on.
 pub const PORT: u16 = 9999;
 /// Source port of the traced datagram.
@@ -70,7 +72,6 @@ const SERVER2_MAC: &str = "0a:f5:ce:8f:00:f6";
 const BRIDGE2_MAC: &str = "2e:b8:00:12:00:41";
 const NODE1_MAC: &str = "52:54:00:3c:00:8f";
 const NODE2_MAC: &str = "52:54:00:b8:00:ae";
-const BRIDGE6: &str = "fd00:172:18::1";
 const WARM_UP_PORT: u16 = 9;
 
 /// A version of IP.

@@ -8,11 +8,16 @@ pub mod exchange;
 pub mod stream;
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::ptr::from_ref;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::libc::{
+    self, BPF_K, BPF_RET, SO_ATTACH_FILTER, SOL_SOCKET, sock_filter, sock_fprog, socklen_t,
+};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recv, sendto,
     setsockopt, socket, sockopt,
@@ -54,6 +59,37 @@ pub fn make_room(socket: &UdpSocket) -> Result<()> {
     /// A small packet takes about 800 bytes.
     const ROOM: usize = 64 << 20;
     setsockopt(socket, sockopt::RcvBufForce, &ROOM).context("cannot set SO_RCVBUFFORCE")
+}
+
+/// Gives a socket a filter (`SO_ATTACH_FILTER`) that leaves of every packet so many bytes: none is to
+/// refuse it.
+pub fn keep_only(socket: &UdpSocket, bytes: u32) -> Result<()> {
+    let mut program = [sock_filter {
+        code: (BPF_RET | BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: bytes,
+    }];
+    let filter = sock_fprog {
+        len: 1,
+        filter: program.as_mut_ptr(),
+    };
+    let size = socklen_t::try_from(size_of::<sock_fprog>()).context("a size")?;
+    let value = from_ref(&filter).cast();
+    // SAFETY: the pointer is to a whole sock_fprog, whose own is to as many instructions as it says;
+    // both outlive the call, and the kernel copies them.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            SOL_SOCKET,
+            SO_ATTACH_FILTER,
+            value,
+            size,
+        )
+    };
+    nix::errno::Errno::result(set)
+        .map(drop)
+        .context("cannot set SO_ATTACH_FILTER")
 }
 
 /// Gives every packet of `socket` the mark (`SO_MARK`).

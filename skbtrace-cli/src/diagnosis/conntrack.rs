@@ -16,10 +16,11 @@ use crate::{
 use skbtrace_common::proto;
 
 /// Bits of an entry's status (include/uapi/linux/netfilter/nf_conntrack_common.h): a reply was seen;
-/// an earlier packet made the entry; its destination is translated.
+/// an earlier packet made the entry; its destination is translated; it was decided whether to.
 const SEEN_REPLY: u32 = 1 << 1;
 pub const CONFIRMED: u32 = 1 << 3;
 const DST_NAT: u32 = 1 << 5;
+const DST_NAT_DONE: u32 = 1 << 8;
 
 /// There was no room for another entry (net/netfilter/nf_conntrack_core.c, nf_conntrack_in: it drops
 /// where it can have no entry).
@@ -106,9 +107,9 @@ fn overtaken(
     inode: u32,
     entry: &CtEntry,
 ) -> Option<Cause> {
-    let (source, to) = (source(&entry.original)?, destination(&entry.original)?);
+    let to = destination(&entry.original)?;
     // Who answers is where it is sent.
-    let goes_to = self::source(&entry.reply)?;
+    let goes_to = source(&entry.reply)?;
     let translated = entry.status.0 & DST_NAT != 0;
     let target = Target {
         netns: inode,
@@ -116,6 +117,7 @@ fn overtaken(
         to,
     };
     let now = case.memory.backends(&target);
+    let mut other = String::new();
     let why = match (now, translated) {
         (Some(now), _) if now.contains(&goes_to) => return None,
         (Some(_), true) => format!(
@@ -130,45 +132,97 @@ fn overtaken(
                 .collect::<Vec<_>>()
                 .join(" or ")
         ),
-        // Nobody has ever answered, the packet finds no way to go, and rules translate there: as it
-        // is with a Service's address.
-        (None, false)
-            if entry.status.0 & SEEN_REPLY == 0
-                && case.memory.translates(inode)
-                && loss.is_some_and(finds_no_way) =>
-        {
-            "keeps it from the nat table, and finds no way: if that is a Service's address, the \
-             entry is older than its rule"
-                .to_owned()
+        // Rules translate there, and the packet finds no way to go: as it is with a Service's address.
+        (None, false) if may_be_service(case, inode, entry, &target) => {
+            let end = finds_no_way(loss?)?;
+            other = format!("; else {}", end.check);
+            format!(
+                "keeps it from the nat table, and finds no way ({}): if that is a Service's address, \
+                 the entry is older than its rule",
+                end.sentence
+            )
         }
-        _ => return None,
-    };
-    let protocol = match entry.original.protocol {
-        proto::UDP => "udp",
-        proto::TCP => "tcp",
         _ => return None,
     };
     let sentence = format!(
         "{} to {} follows an old conntrack entry in {}, which {why}",
-        protocol.to_uppercase(),
+        protocol(entry)?.to_uppercase(),
         shown(to),
         netns(Some(inode), case.names),
     );
-    let zone = match entry.zone {
-        0 => String::new(),
-        zone => format!(" -w {zone}"),
-    };
-    let check = format!(
-        "in that netns: `conntrack -D -p {protocol} -s {} -d {} --sport {} --dport {}{zone}`",
-        source.0, to.0, source.1, to.1
-    );
+    let check = format!("in that netns: `{}`{other}", delete(entry)?);
     let cause = Cause::known(now.is_some(), "stale-conntrack", sentence, check);
     Some(cause)
 }
 
-fn finds_no_way(loss: &Loss<'_>) -> bool {
-    let ends = [routing::none, routing::neighbour, routing::forwarding_off];
-    ends.iter().any(|rule| rule(loss).is_some())
+/// Nobody has ever answered, rules translate there, and no new connection to the same target was seen
+/// to be left as it is. Each entry is told whether rules of its time translate it, if there were any
+/// (net/netfilter/nf_nat_core.c, nf_nat_inet_fn: a null binding).
+fn may_be_service(case: &Case<'_>, inode: u32, entry: &CtEntry, target: &Target) -> bool {
+    let translates = case.memory.translates(inode) || entry.status.0 & DST_NAT_DONE != 0;
+    entry.status.0 & SEEN_REPLY == 0 && translates && !case.memory.is_direct(target)
+}
+
+fn finds_no_way(loss: &Loss<'_>) -> Option<Cause> {
+    let ends = [routing::forwarding_off, routing::none, routing::neighbour];
+    ends.iter().find_map(|rule| rule(loss))
+}
+
+/// A packet that finds no way follows an old entry that no rules have looked at and nobody has
+/// answered, and now there are rules, of nftables, whose table's name does not tell what they do: if
+/// they translate, it is too late for this one (net/netfilter/nf_nat_core.c, nf_nat_setup_info).
+pub fn no_way(loss: &Loss<'_>) -> Option<Cause> {
+    let inode = loss.place().netns?;
+    let (at, told) = loss.tracked()?;
+    let entry = old(told)?;
+    let is_left = entry.status.0 & (SEEN_REPLY | DST_NAT | DST_NAT_DONE) == 0;
+    let asked = loss.hops().any(|(_, hop)| {
+        matches!(&hop.what, What::Decided(told)
+            if hop.netns == Some(inode) && &*told.function == "nft_do_chain")
+    });
+    if !is_left || !asked {
+        return None;
+    }
+    let to = destination(&entry.original)?;
+    let end = finds_no_way(loss)?;
+    let check = format!(
+        "{}; or, if a rule translates new connections to {} there, this one is older: `{}`",
+        end.check,
+        shown(to),
+        delete(&entry)?
+    );
+    let likely = Cause {
+        confidence: super::Confidence::Likely,
+        check,
+        ..end
+    };
+    Some(likely.shown_by(loss.case.index, [at]))
+}
+
+/// The command that forgets an entry.
+fn delete(entry: &CtEntry) -> Option<String> {
+    let (source, to) = (source(&entry.original)?, destination(&entry.original)?);
+    let zone = match entry.zone {
+        0 => String::new(),
+        zone => format!(" -w {zone}"),
+    };
+    Some(format!(
+        "conntrack -D -p {} -s {} -d {} --sport {} --dport {}{zone}",
+        protocol(entry)?,
+        source.0,
+        to.0,
+        source.1,
+        to.1
+    ))
+}
+
+/// As `conntrack` calls it.
+fn protocol(entry: &CtEntry) -> Option<&'static str> {
+    match entry.original.protocol {
+        proto::UDP => Some("udp"),
+        proto::TCP => Some("tcp"),
+        _ => None,
+    }
 }
 
 fn source(tuple: &Tuple) -> Option<End> {

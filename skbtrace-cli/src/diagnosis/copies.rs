@@ -1,10 +1,8 @@
 //! Copies: packets that arrive more than once, and who made the second.
 
-use std::net::IpAddr;
-
 use super::{
     Case, Cause,
-    words::{device, mac, netns, place, source, target},
+    words::{device, is_for_many, mac, netns, place, source, target},
 };
 use crate::{
     event::{CodePlace, Packet, Symbol},
@@ -43,6 +41,8 @@ pub fn duplicate(case: &Case<'_>) -> Option<Cause> {
         .promiscuous_bridge()
         .or_else(|| fork.mirrored())
         .or_else(|| fork.flooded())
+        .or_else(|| fork.macvlan())
+        .or_else(|| fork.netfilter())
         .unwrap_or_else(|| fork.unknown());
     let arrivals = [first, second];
     let cause = cause.shown_by(fork.parent, [fork.hop]);
@@ -59,10 +59,11 @@ fn is_at(hop: &Hop, names: &[&str]) -> bool {
 fn twice(case: &Case<'_>) -> Option<(Arrival, Arrival)> {
     let mut seen: Vec<(Option<u32>, Arrival)> = Vec::new();
     for (at, journey) in case.family.journeys.iter().enumerate() {
-        if is_for_many(&journey.packet()) {
+        let arrived = journey.hops.iter().position(|hop| is_at(hop, &ARRIVES));
+        let kind = arrived.and_then(|at| journey.hops.get(at)?.pkt_type);
+        if is_for_many(&journey.packet(), kind) {
             return None;
         }
-        let arrived = journey.hops.iter().position(|hop| is_at(hop, &ARRIVES));
         // What was taken for the kernel's own is no copy of it.
         if matches!(journey.fate, Fate::Cut { .. } | Fate::Joined) {
             continue;
@@ -77,16 +78,6 @@ fn twice(case: &Case<'_>) -> Option<(Arrival, Arrival)> {
         }
     }
     None
-}
-
-/// Several are to have it.
-fn is_for_many(packet: &Packet) -> bool {
-    let Packet::Ip(ip) = packet else { return true };
-    match ip.dst {
-        Some(IpAddr::V4(to)) => to.is_multicast() || to.is_broadcast(),
-        Some(IpAddr::V6(to)) => to.is_multicast(),
-        None => true,
-    }
 }
 
 /// Where two packets that arrived were one the last time.
@@ -186,9 +177,16 @@ impl<'a> Fork<'a> {
         );
         let address = address.unwrap_or_else(|| "ADDRESS-OF-THE-BRIDGE".to_owned());
         let from = source(&arrived(self.case));
+        let is_v6 =
+            matches!(arrived(self.case), Packet::Ip(ip) if ip.dst.is_some_and(|to| to.is_ipv6()));
+        let (ip, option) = if is_v6 {
+            ("IPv6", "--ip6-src")
+        } else {
+            ("IPv4", "--ip-src")
+        };
         let check = format!(
             "in that netns: `ip link set {bridge} promisc off`; where it must be promiscuous, drop what \
-             it routes back to itself: `ebtables -t filter -A OUTPUT -p IPv4 -s {address} --ip-src \
+             it routes back to itself: `ebtables -t filter -A OUTPUT -p {ip} -s {address} {option} \
              {from} -j DROP`, with the pods' whole network in place of {from}"
         );
         let cause = Cause::certain("duplicate-promiscuous-bridge", sentence, check);
@@ -254,6 +252,60 @@ impl<'a> Fork<'a> {
         Some(Cause::certain("duplicate-flooded", sentence, check))
     }
 
+    /// A macvlan of mode source gets a copy of each frame from the addresses in its list, and the frame
+    /// goes on (drivers/net/macvlan.c, macvlan_forward_source): to the lower device itself, or to the
+    /// macvlan that has its destination. With the flag nodst (5.13) it does not go on.
+    fn macvlan(&self) -> Option<Cause> {
+        let caller = self.caller();
+        let asked = match caller {
+            Some(caller) => {
+                caller.module == Some("macvlan") || caller.function.starts_with("macvlan_")
+            }
+            None => is_at(self.before().last()?, &["macvlan_handle_frame"]),
+        };
+        if !asked {
+            return None;
+        }
+        let lower = self.copied;
+        let is_other = |hop: &&Hop| {
+            let at = |hop: &Hop| (hop.netns, hop.device.map(|device| device.ifindex));
+            hop.device.is_some() && at(hop) != at(lower)
+        };
+        let first = self.copy()?.hops.iter().find(is_other)?;
+        let sentence = format!(
+            "{} arrives twice: {} hands a copy of the frame to its macvlan {}, because of the source \
+             address (mode source), and the frame itself goes on",
+            target(&arrived(self.case)),
+            place(lower, self.case.names),
+            place(first, self.case.names),
+        );
+        let dev = device(first.device);
+        let check = format!(
+            "in the macvlan's netns: `ip -d link show dev {dev}` lists the source addresses; `ip link set \
+             dev {dev} type macvlan macaddr flush` ends it, or, since Linux 5.13, `ip link set dev {dev} \
+             type macvlan mode source nodst` lets it alone have the frames"
+        );
+        Some(Cause::certain("duplicate-macvlan", sentence, check))
+    }
+
+    /// A rule of netfilter made it, and sent it to a gateway or through a device: iptables' TEE,
+    /// nftables' dup (net/ipv4/netfilter/nf_dup_ipv4.c, net/netfilter/nf_dup_netdev.c).
+    fn netfilter(&self) -> Option<Cause> {
+        let caller = self.caller()?;
+        if !caller.function.starts_with("nf_dup_") {
+            return None;
+        }
+        let sentence = format!(
+            "{} arrives twice: a netfilter rule in {} duplicates it (TEE or dup), and the copy finds its \
+             way, too",
+            target(&arrived(self.case)),
+            netns(self.copied.netns, self.case.names),
+        );
+        let check = "in that netns: `iptables-legacy-save`: rules with -j TEE; `nft list ruleset`: rules \
+                     with dup; whom do they send it to, and must that one forward it?";
+        Some(Cause::certain("duplicate-netfilter", sentence, check))
+    }
+
     fn unknown(&self) -> Cause {
         let by = match (&self.copied.what, self.caller()) {
             (_, Some(caller)) => crate::render::escaped_text(caller.function.as_bytes()),
@@ -269,6 +321,15 @@ impl<'a> Fork<'a> {
         );
         let check = "--format tree shows both ways from there on";
         Cause::certain("duplicate", sentence, check)
+    }
+
+    /// The copy.
+    fn copy(&self) -> Option<&'a Journey> {
+        let mut journeys = self.case.family.journeys.iter();
+        journeys.find(|journey| {
+            let branch = journey.branch;
+            branch.is_some_and(|made| made.from == self.parent && made.hop == Some(self.hop))
+        })
     }
 
     /// Who asked for the copy.

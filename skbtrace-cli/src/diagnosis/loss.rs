@@ -1,6 +1,6 @@
 //! A loss: the end of a packet that was dropped, and how it is looked at.
 
-use super::{Case, Cause};
+use super::{Case, Cause, words};
 use crate::{
     event::{CtState, Packet, Transport, Verdict},
     journey::{ConntrackTold, Decided, Dropped, Fate, Hop, OwnReason, What},
@@ -166,6 +166,12 @@ impl<'a> Loss<'a> {
     pub fn way(&self) -> Option<crate::event::Way> {
         let before = self.case.journey.hops.get(..=self.at).unwrap_or_default();
         before.iter().rev().find_map(|hop| hop.way)
+    }
+
+    /// Whether it is for more than one host.
+    pub fn is_for_many(&self) -> bool {
+        let known = self.hops().rev().find_map(|(_, hop)| hop.pkt_type);
+        words::is_for_many(&self.packet(), known)
     }
 
     /// Whether it is TCP.

@@ -12,7 +12,7 @@ use std::{
 use super::words;
 use crate::{
     event::{CtState, Packet, Transport},
-    journey::{Family, Fate, Journey, Side, What},
+    journey::{Family, Fate, Hop, Journey, Side, What},
 };
 use skbtrace_common::proto;
 
@@ -66,6 +66,8 @@ impl Flow {
 pub struct Memory {
     /// Where new connections go.
     backends: Known<Target, Vec<End>>,
+    /// Whom new connections reach as they are, though rules were asked.
+    direct: Known<Target, ()>,
     /// Whom a flow was sent to before it was translated.
     translated: Known<Flow, End>,
     /// Network namespaces whose nat table looked at something.
@@ -114,6 +116,28 @@ impl Memory {
                 }
             }
             self.translations(journey);
+            self.untranslated(journey);
+        }
+    }
+
+    /// What began a connection, and went on to where it was sent.
+    fn untranslated(&mut self, journey: &Journey) {
+        for hop in &journey.hops {
+            let Some(netns) = hop.netns.filter(|_| begins(hop)) else {
+                continue;
+            };
+            // The first in a netns was not translated there yet.
+            let Some(flow) = Flow::of(&hop.packet) else {
+                continue;
+            };
+            let target = Target {
+                netns,
+                protocol: flow.protocol,
+                to: flow.to,
+            };
+            if !self.backends.0.contains_key(&target) {
+                self.direct.insert(target, ());
+            }
         }
     }
 
@@ -137,6 +161,7 @@ impl Memory {
                     protocol: before.protocol,
                     to: before.to,
                 };
+                self.direct.0.remove(&target);
                 self.backends.make_room(&target);
                 let backends = self.backends.0.entry(target).or_default();
                 if !backends.contains(&after.to) && backends.len() < Self::BACKENDS {
@@ -149,6 +174,11 @@ impl Memory {
     /// Where new connections to a target were sent.
     pub fn backends(&self, target: &Target) -> Option<&[End]> {
         self.backends.0.get(target).map(Vec::as_slice)
+    }
+
+    /// Whether a new connection to a target was seen not to be translated.
+    pub fn is_direct(&self, target: &Target) -> bool {
+        self.direct.0.contains_key(target)
     }
 
     /// Whom a flow was sent to before its destination was translated.
@@ -186,14 +216,17 @@ impl Memory {
     }
 }
 
-/// Whether a packet began a connection there: connection tracking made its entry.
+/// Whether a packet began a connection there.
 fn is_new(journey: &Journey, netns: u32) -> bool {
-    journey.hops.iter().any(|hop| {
-        matches!(&hop.what, What::Conntrack(told)
-            if hop.netns == Some(netns)
-                && told.state == CtState::New
-                && told.entry.is_some_and(|entry| entry.status.0 & super::conntrack::CONFIRMED == 0))
-    })
+    let mut hops = journey.hops.iter();
+    hops.any(|hop| hop.netns == Some(netns) && begins(hop))
+}
+
+/// Connection tracking made the packet's entry.
+fn begins(hop: &Hop) -> bool {
+    matches!(&hop.what, What::Conntrack(told)
+        if told.state == CtState::New
+            && told.entry.is_some_and(|entry| entry.status.0 & super::conntrack::CONFIRMED == 0))
 }
 
 /// `10.96.0.10:9999`.

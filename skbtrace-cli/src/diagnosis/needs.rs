@@ -31,6 +31,8 @@ const OTHERS: &[&str] = &[
     "tcf_classify_ingress",
     "tcf_mirred_act",
     "do_xdp_generic",
+    "macvlan_handle_frame",
+    "sk_filter_trim_cap",
     "sock_rcvqueue_full",
     "ip_defrag",
     "ipv6_frag_rcv",

@@ -57,6 +57,9 @@ pub fn bad_checksum(loss: &Loss<'_>) -> Option<Cause> {
     let (is_certain, what) = match loss.has_reason(&reasons) {
         Some(true) => (true, loss.reason.split('_').next().unwrap_or_default()),
         Some(false) => return None,
+        // A kernel that gives reasons has one for this. What is for many is dropped by the same
+        // functions where nobody wants it.
+        None if loss.dropped.reason != OwnReason::Unknown || loss.is_for_many() => return None,
         // Here the header's length and version are looked at, too.
         None if loss.is_at(&["ip_rcv_core"]) => (false, "IP"),
         None if loss.is_at(&["__udp4_lib_rcv", "__udp6_lib_rcv"])
@@ -230,20 +233,19 @@ pub fn forwarding_off(loss: &Loss<'_>) -> Option<Cause> {
 
 /// There is no route, or one that refuses.
 pub fn none(loss: &Loss<'_>) -> Option<Cause> {
-    let discards = [
-        "dst_discard",
-        "dst_discard_out",
-        "ip6_pkt_discard",
-        "ip6_pkt_prohibit",
-    ];
-    let drops = ["ip_error", "ip6_pkt_drop"];
+    let discards = ["dst_discard", "dst_discard_out"];
+    // IPv6 without a route, or with one of the kinds that tell (net/ipv6/route.c, ip6_pkt_drop), though
+    // senders are not told too often.
+    let drops6 = ["ip6_pkt_discard", "ip6_pkt_prohibit", "ip6_pkt_drop"];
+    let refuses = loss.is_at(&drops6);
+    let drops = loss.is_at(&["ip_error"]) || refuses;
     let named = loss.has_reason(&["IP_INNOROUTES", "IP_OUTNOROUTES"]) == Some(true);
     let (is_told, at) = told(loss);
     // Who is told nothing met a blackhole.
-    let is_silent = at.is_none() && (named || loss.is_at(&drops));
+    let is_silent = at.is_none() && (named || drops) && !refuses;
     let kind = if loss.is_at(&discards) || is_silent {
         "only a blackhole route"
-    } else if loss.is_at(&drops) || named {
+    } else if drops || named {
         "no route, or only an unreachable or prohibited one,"
     } else {
         return None;

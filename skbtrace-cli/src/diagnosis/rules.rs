@@ -27,6 +27,14 @@ pub const RULES: &[Rule] = &[
         "duplicate-flooded",
         "a bridge floods a frame, and two copies arrive",
     ),
+    rule(
+        "duplicate-macvlan",
+        "a macvlan gets a copy of a frame that goes on",
+    ),
+    rule(
+        "duplicate-netfilter",
+        "a copy made by a netfilter rule arrives too",
+    ),
     rule("duplicate", "two copies arrive, made at another place"),
     rule(
         "netfilter-drop",
@@ -117,6 +125,7 @@ pub const LOSSES: &[fn(&Loss<'_>) -> Option<Cause>] = &[
     routing::ttl_expired,
     routing::too_big,
     routing::reverse_path,
+    conntrack::no_way,
     routing::forwarding_off,
     routing::none,
     routing::neighbour,

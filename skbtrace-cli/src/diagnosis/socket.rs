@@ -123,18 +123,32 @@ fn of(sock: Option<Sock>) -> String {
     }
 }
 
-/// A filter of the socket, or a program of its cgroup.
+/// A filter of the socket, a program of its cgroup, or a security module.
 pub fn filtered(loss: &Loss<'_>) -> Option<Cause> {
-    if loss.has_reason(&["SOCKET_FILTER", "BPF_CGROUP_EGRESS", "SECURITY_HOOK"]) != Some(true) {
+    let asked = loss.last_at(&["sk_filter_trim_cap"]);
+    // Without reasons: udp_queue_rcv_one_skb (net/ipv4/udp.c, net/ipv6/udp.c, 5.10) drops after the filter
+    // for nothing but what it says, until there is a place in the queue. TCP has more to look at.
+    let is_last = || {
+        let queues = ["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"];
+        asked.is_some_and(|at| at + 1 == loss.at) && loss.is_at(&queues)
+    };
+    let is_it = loss
+        .has_reason(&["SOCKET_FILTER", "BPF_CGROUP_EGRESS", "SECURITY_HOOK"])
+        .unwrap_or_else(is_last);
+    if !is_it {
         return None;
     }
+    let sock = asked.and_then(|at| loss.case.journey.hops.get(at)?.sock());
     let sentence = format!(
-        "{} is refused by a socket filter, a cgroup's BPF program or a security module in {}",
+        "{} is refused by a filter of the socket{}, a cgroup's BPF program or a security module in {}",
         towards(&loss.packet()),
+        of(sock),
         netns(loss.place().netns, loss.case.names),
     );
-    let check = "ss -b shows filters of sockets; bpftool cgroup tree the programs of cgroups";
-    loss.shows(Cause::certain("socket-filter", sentence, check), [])
+    let check = "in that netns: `ss -anp` tells the program: a filter that it attaches to a UDP or TCP \
+                 socket (SO_ATTACH_FILTER, SO_ATTACH_BPF) shows nowhere but in strace -e setsockopt; \
+                 `bpftool cgroup tree` lists the programs of cgroups";
+    loss.shows(Cause::certain("socket-filter", sentence, check), asked)
 }
 
 /// A connection is reset, and nothing that was told before is the cause.

@@ -62,6 +62,21 @@ pub fn target(packet: &Packet) -> String {
     towards(packet).replacen(" to ", " ", 1)
 }
 
+/// Whether more than one host is to have a packet: its address says so, or that of its frame, which the
+/// kernel notes in `pkt_type`. A network's own broadcast address is told by that alone.
+pub fn is_for_many(packet: &Packet, pkt_type: Option<u8>) -> bool {
+    // PACKET_BROADCAST, PACKET_MULTICAST, and PACKET_LOOPBACK of what the sender gets of both
+    // (include/uapi/linux/if_packet.h).
+    const TO_MANY: [u8; 3] = [1, 2, 5];
+    let Packet::Ip(ip) = packet else { return true };
+    let by_address = match ip.dst {
+        Some(IpAddr::V4(to)) => to.is_multicast() || to.is_broadcast(),
+        Some(IpAddr::V6(to)) => to.is_multicast(),
+        None => true,
+    };
+    by_address || pkt_type.is_some_and(|kind| TO_MANY.contains(&kind))
+}
+
 /// The destination's address alone.
 pub fn destination(packet: &Packet) -> String {
     match packet {

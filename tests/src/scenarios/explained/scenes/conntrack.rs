@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::super::stage::Stage;
 use crate::counters;
 use crate::frontend::Frontend;
+use crate::netns::Netns;
 use crate::process;
 use crate::scenarios::skip;
+use crate::told::Told;
 use crate::topology::link::{LEFT, Link, RIGHT};
-use crate::topology::node::{Routed, SERVER};
+use crate::topology::node::{NODE, Routed, SERVER};
 use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, Plan, SERVICE, at};
 use crate::traffic::{self, exchange::Exchange};
 
@@ -60,7 +62,7 @@ impl Tracked {
     }
 
     /// The old flow's datagram is lost.
-    fn ask_in_vain(&self, at: &crate::netns::Netns, counter: (&str, &str)) -> Result<()> {
+    fn ask_in_vain(&self, at: &Netns, counter: (&str, &str)) -> Result<()> {
         counters::until_told(at, counter, || self.old.say(self.service()?, b"question"))
     }
 }
@@ -80,12 +82,131 @@ pub fn stale() -> Result<Stage> {
             tracked.ask_in_vain(&tracked.routed.server, lost)
         },
         |tracked, told| {
-            let told = told.first().context("nothing told")?;
-            let command = told.commands().first().copied().context("no command")?;
-            let words: Vec<&str> = command.split_whitespace().collect();
-            let (program, rest) = words.split_first().context("an empty command")?;
-            tracked.routed.node.enter(|| process::run(program, rest))?;
-            tracked.old.ask(tracked.service()?).map(drop)
+            let node = &tracked.routed.node;
+            forget(node, told, &tracked.old, tracked.service()?)
+        },
+    )
+}
+
+/// Does what is told of the entry, and sees that the old flow arrives.
+fn forget(node: &Netns, told: &[Told], old: &Exchange, service: SocketAddr) -> Result<()> {
+    let told = told.first().context("nothing told")?;
+    let mut commands = told.commands().into_iter();
+    let command = commands.find(|command| command.starts_with("conntrack -D"));
+    let words: Vec<&str> = command.context("no command")?.split_whitespace().collect();
+    let (program, rest) = words.split_first().context("an empty command")?;
+    node.enter(|| process::run(program, rest))?;
+    old.ask(service).map(drop)
+}
+
+/// A node that does not forward, and had a Service's address itself before rules had it: they lead to a
+/// program on the node. `first` are rules, by which the node tracks connections; `then` is given the
+/// Service's and the node's address.
+fn left_alone(
+    first: impl Fn(&Netns) -> Result<()> + 'static,
+    then: impl Fn(&Netns, SocketAddr, SocketAddr) -> Result<()> + 'static,
+    confidence: &'static str,
+) -> Result<Stage> {
+    Stage::build_to_cure(
+        move || {
+            let routed = Routed::build()?;
+            let (service, own) = (routed.addresses().service()?, at(NODE, PORT)?);
+            let node = &routed.node;
+            first(node)?;
+            node.sysctl("ipv4/ip_forward", "0")?;
+            node.sysctl("netfilter/nf_conntrack_udp_timeout", TIMEOUT)?;
+            node.ip(&format!("addr add {}/32 dev lo\n", service.ip()))?;
+            let client = (&routed.client, routed.addresses().client()?);
+            let old = Exchange::open(client, (node, own))?;
+            // An entry is there to stay once its packet has arrived.
+            counters::until_told(node, ("Udp", "NoPorts"), || old.say(service, b"too early"))?;
+            node.ip(&format!("addr del {}/32 dev lo\n", service.ip()))?;
+            then(node, service, own)?;
+            Ok((routed, old, service))
+        },
+        |(routed, old, service)| {
+            counters::until_told(&routed.node, ("Ip", "InAddrErrors"), || {
+                old.say(*service, b"question")
+            })
+        },
+        move |(routed, old, service), told| {
+            let said = told.first().map(|told| told.confidence.as_str());
+            ensure!(said == Some(confidence), "it is told as {said:?}");
+            forget(&routed.node, told, old, *service)
+        },
+    )
+}
+
+/// Nothing else is seen than the old flow. Its entry was made when there were rules already, if not the
+/// Service's.
+pub fn stale_alone() -> Result<Stage> {
+    let frontend = Frontend::first_that_works()?;
+    let first = "-t nat -A POSTROUTING -o eth0 -j MASQUERADE\n";
+    left_alone(
+        move |node| frontend.apply(node, first),
+        move |node, service, own| {
+            let rule = format!(
+                "-t nat -A PREROUTING -d {} -p udp --dport {PORT} -j DNAT --to-destination {own}\n",
+                service.ip()
+            );
+            frontend.apply(node, &rule)
+        },
+        "likely",
+    )
+}
+
+/// The same where no rules translated anything when the entry was made, and now some of nftables do, in a
+/// table that is called what nobody knows: that the node does not forward is what shows.
+pub fn stale_unseen() -> Result<Stage> {
+    let script = |node: &Netns, script: String| {
+        node.enter(|| process::run_with_input("nft", &["-f", "-"], &script))
+            .map(drop)
+    };
+    left_alone(
+        move |node| {
+            let guard = "add table ip guard\n\
+                         add chain ip guard input { type filter hook input priority 0; }\n\
+                         add rule ip guard input ct state invalid counter\n";
+            match script(node, guard.to_owned()) {
+                Ok(()) => Ok(()),
+                Err(error) => skip(format!("no nftables here: {error:#}")),
+            }
+        },
+        move |node, service, own| {
+            script(
+                node,
+                format!(
+                    "add table ip services\n\
+                     add chain ip services pre {{ type nat hook prerouting priority -100; }}\n\
+                     add rule ip services pre ip daddr {} udp dport {PORT} dnat to {own}\n",
+                    service.ip()
+                ),
+            )
+        },
+        "likely",
+    )
+}
+
+/// A client that asks a node for a way that it has not, and asks again: the second question follows the
+/// entry of the first, and has the same end, for the same cause.
+pub fn asked_again() -> Result<Stage> {
+    Stage::build(
+        || {
+            let tracked = Tracked::build()?;
+            // Its way ends behind the node, where the entry is made for good.
+            tracked.routed.server.sysctl("ipv4/ip_forward", "1")?;
+            tracked
+                .routed
+                .server
+                .ip("route del default\nroute add 10.72.1.0/24 via 10.72.2.1\n")?;
+            Ok(tracked)
+        },
+        |tracked| {
+            for _ in 0..2 {
+                let told = ("Icmp", "OutDestUnreachs");
+                tracked.ask_in_vain(&tracked.routed.server, told)?;
+            }
+            Ok(())
         },
     )
 }

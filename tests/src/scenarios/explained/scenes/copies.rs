@@ -1,12 +1,14 @@
 //! Packets that arrive twice.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::super::stage::Stage;
 use crate::demo::SCENARIOS;
 use crate::frontend::Frontend;
+use crate::netns::Netns;
 use crate::process;
-use crate::topology::link::{LEFT, Link, RIGHT, RIGHT_MAC, written};
+use crate::scenarios::skip;
+use crate::topology::link::{LEFT, LEFT_MAC, Link, RIGHT, RIGHT_MAC, written};
 use crate::topology::{
     self, CLIENT, CLIENT_PORT, Cluster, PORT, SERVER, SERVER_MAC, SERVER_VETH, at,
 };
@@ -31,23 +33,14 @@ pub fn promiscuous() -> Result<Stage> {
                 "ebtables -t filter -F OUTPUT",
             ];
             for (command, undo) in commands.iter().zip(again) {
-                run(cluster, command)?;
+                done(&cluster.node1, command)?;
                 let copies = scenario.send(cluster)?;
                 ensure!(copies == 1, "{copies} copies arrived after: {command}");
-                run(cluster, undo)?;
+                done(&cluster.node1, undo)?;
             }
             Ok(())
         },
     )
-}
-
-fn run(cluster: &Cluster, command: &str) -> Result<()> {
-    let words: Vec<&str> = command.split_whitespace().collect();
-    let (program, rest) = words.split_first().context("no command")?;
-    cluster
-        .node1
-        .enter(|| process::run(program, rest))
-        .map(drop)
 }
 
 /// tc gives a copy to another cable between the same hosts.
@@ -105,16 +98,87 @@ pub fn flooded() -> Result<Stage> {
     )
 }
 
+/// A host's macvlan gets a copy of what comes from the sender's address. Both of what is told to be
+/// done helps, each by itself.
+pub fn macvlan() -> Result<Stage> {
+    Stage::build_to_cure(
+        || {
+            let link = Link::build()?;
+            let list = format!("type macvlan macaddr set {}\n", written(LEFT_MAC));
+            link.right.ip(&format!(
+                "link add link eth0 name mac0 type macvlan mode source\n\
+                 link set mac0 up\n\
+                 link set dev mac0 {list}"
+            ))?;
+            Ok((link, list))
+        },
+        |(link, _)| twice(&link.left, &link.right, (LEFT, RIGHT)),
+        |(link, list), told| {
+            let told = told.first().context("nothing told")?;
+            let commands = told.commands();
+            let [_, flush, nodst] = commands.as_slice() else {
+                bail!("to be done: {commands:?}");
+            };
+            done(&link.right, flush)?;
+            arrives(1, &link.left, &link.right, (LEFT, RIGHT))?;
+            link.right.ip(&format!("link set dev mac0 {list}"))?;
+            match done(&link.right, nodst) {
+                Ok(()) => arrives(1, &link.left, &link.right, (LEFT, RIGHT)),
+                // Since 5.13.
+                Err(error) if format!("{error:#}").contains("Invalid argument") => Ok(()),
+                Err(error) => Err(error),
+            }
+        },
+    )
+}
+
+/// A rule sends a copy to a gateway, which is the receiver itself.
+pub fn netfilter() -> Result<Stage> {
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            let rule = format!("-t mangle -A POSTROUTING -d {RIGHT} -j TEE --gateway {RIGHT}\n");
+            if let Err(error) = Frontend::first_that_works()?.apply(&link.left, &rule) {
+                return skip(format!("no TEE here: {error:#}"));
+            }
+            Ok(link)
+        },
+        |link| twice(&link.left, &link.right, (LEFT, RIGHT)),
+    )
+}
+
+/// A queueing discipline that tries out what programs do with duplicates: no rule knows of it.
+pub fn by_queue() -> Result<Stage> {
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            let netem = "qdisc add dev eth0 root netem duplicate 100%";
+            let words: Vec<&str> = netem.split_whitespace().collect();
+            link.left.run("tc", &words)?;
+            Ok(link)
+        },
+        |link| twice(&link.left, &link.right, (LEFT, RIGHT)),
+    )
+}
+
+/// Runs a command as it was told.
+pub fn done(at: &Netns, command: &str) -> Result<()> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let (program, rest) = words.split_first().context("no command")?;
+    at.enter(|| process::run(program, rest)).map(drop)
+}
+
 /// A datagram arrives twice.
-fn twice(
-    from: &crate::netns::Netns,
-    to: &crate::netns::Netns,
-    (source, target): (&str, &str),
-) -> Result<()> {
+fn twice(from: &Netns, to: &Netns, ends: (&str, &str)) -> Result<()> {
+    arrives(2, from, to, ends)
+}
+
+/// A datagram arrives so many times.
+fn arrives(times: usize, from: &Netns, to: &Netns, (source, target): (&str, &str)) -> Result<()> {
     let receiver = traffic::udp_socket(to, at(target, PORT)?)?;
     let sender = traffic::udp_socket(from, at(source, CLIENT_PORT)?)?;
     traffic::send(&sender, at(target, PORT)?, b"once")?;
     let copies = traffic::count_copies(&receiver, b"once")?;
-    ensure!(copies == 2, "{copies} copies arrived");
+    ensure!(copies == times, "{copies} copies arrived");
     Ok(())
 }

@@ -5,6 +5,8 @@ mod conntrack;
 mod copies;
 mod devices;
 mod healthy;
+mod ipv6;
+mod near;
 mod routing;
 mod sockets;
 
@@ -23,7 +25,21 @@ pub const SCENES: &[Scene] = &[
         copies::mirrored,
     ),
     scene("duplicate_flooded", &["duplicate-flooded"], copies::flooded),
+    scene("duplicate_macvlan", &["duplicate-macvlan"], copies::macvlan),
+    scene(
+        "duplicate_netfilter",
+        &["duplicate-netfilter"],
+        copies::netfilter,
+    ),
+    scene("duplicate", &["duplicate"], copies::by_queue),
     scene("stale_conntrack", &["stale-conntrack"], conntrack::stale),
+    scene("stale_alone", &["stale-conntrack"], conntrack::stale_alone),
+    scene(
+        "forwarding_off_or_stale",
+        &["forwarding-off"],
+        conntrack::stale_unseen,
+    ),
+    scene("no_route_again", &["no-route"], conntrack::asked_again),
     scene(
         "stale_backend",
         &["stale-conntrack"],
@@ -56,8 +72,39 @@ pub const SCENES: &[Scene] = &[
     scene("device_down", &["device-down"], devices::down),
     scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
     scene("slow", &["slow"], devices::slow),
+    scene("socket_filter", &["socket-filter"], sockets::filtered),
+    scene("dropped", &["dropped"], sockets::no_protocol),
     scene("tcp_reset", &["tcp-reset"], sockets::reset),
     scene("lost_segment", &["queue-drop"], sockets::lost),
+    scene(
+        "netfilter_drop_tcp",
+        &["netfilter-drop"],
+        sockets::dropped_tcp,
+    ),
+    scene("no_route_ipv6", &["no-route"], ipv6::no_route),
+    scene("ttl_expired_ipv6", &["ttl-expired"], ipv6::expired),
+    scene("too_big_ipv6", &["too-big"], ipv6::too_big),
+    scene(
+        "forwarding_off_ipv6",
+        &["forwarding-off"],
+        ipv6::forwarding_off,
+    ),
+    scene(
+        "neighbour_failed_ipv6",
+        &["neighbour-failed"],
+        ipv6::no_neighbour,
+    ),
+    scene("no_socket_tcp_ipv6", &["no-socket"], ipv6::closed_tcp_port),
+    scene(
+        "netfilter_drop_tcp_ipv6",
+        &["netfilter-drop"],
+        ipv6::dropped_tcp,
+    ),
+    scene(
+        "duplicate_promiscuous_bridge_ipv6",
+        &["duplicate-promiscuous-bridge"],
+        ipv6::promiscuous,
+    ),
     scene("native_bgp", &[], bgp::native),
     scene("healthy_service", &[], healthy::service),
     scene("healthy_service_ipv6", &[], healthy::service_ipv6),
@@ -73,6 +120,13 @@ pub const SCENES: &[Scene] = &[
     scene("healthy_fragments", &[], healthy::fragments),
     scene("healthy_ping", &[], healthy::ping),
     scene("healthy_neighbours", &[], healthy::neighbours),
+    scene("near_miss_routed", &[], near::routed),
+    scene("near_miss_passed", &[], near::passed),
+    scene("near_miss_filtered", &[], near::filtered),
+    scene("near_miss_copied", &[], near::copied),
+    scene("near_miss_bridged", &[], near::bridged),
+    scene("near_miss_broadcast", &[], near::broadcast),
+    scene("near_miss_nearly_full", &[], near::nearly_full),
 ];
 
 const fn scene(

@@ -1,17 +1,26 @@
-//! TCP that is reset, and that is sent again.
+//! Sockets that refuse, and TCP that is reset, or sent again.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
 use nix::libc::linger;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
 
 use super::super::stage::Stage;
-use crate::topology::at;
-use crate::topology::link::{Link, RIGHT};
+use crate::counters;
+use crate::frame::Frame;
+use crate::frontend::Frontend;
+use crate::kernel_trace::KernelTrace;
+use crate::scenarios::skip;
+use crate::topology::link::{LEFT, LEFT_MAC, Link, RIGHT, RIGHT_MAC};
+use crate::topology::{self, CLIENT_PORT, Ip, at};
 use crate::traffic;
-use crate::wait::SOON;
+use crate::wait::{self, SOON};
 
 const PORT: u16 = 9080;
 
@@ -63,4 +72,86 @@ pub fn lost() -> Result<Stage> {
         (&mut &*server).read_exact(&mut heard).context("TCP data")?;
         Ok(())
     })
+}
+
+/// A program that wants none of what its socket gets.
+pub fn filtered() -> Result<Stage> {
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            let receiver = traffic::udp_socket(&link.right, at(RIGHT, topology::PORT)?)?;
+            traffic::keep_only(&receiver, 0)?;
+            let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+            Ok((link, receiver, sender))
+        },
+        |(link, _, sender)| {
+            counters::until_told(&link.right, ("Udp", "InErrors"), || {
+                traffic::send(sender, at(RIGHT, topology::PORT)?, b"unwanted")
+            })
+        },
+    )
+}
+
+/// A protocol that the host does not speak: no rule knows of it, but the kernel has a reason.
+pub fn no_protocol() -> Result<Stage> {
+    /// Kept for experiments (RFC 3692).
+    const UNKNOWN: u8 = 253;
+    Stage::build(
+        || {
+            if !KernelTrace::has_reasons()? {
+                return skip("this kernel gives no reasons (before 5.17)");
+            }
+            Link::build()
+        },
+        |link| {
+            let macs = (RIGHT_MAC, LEFT_MAC);
+            let frame = Frame {
+                protocol: UNKNOWN,
+                ..Frame::new(macs, (LEFT, CLIENT_PORT), (RIGHT, topology::PORT))?
+            };
+            counters::until_told(&link.right, ("Icmp", "OutDestUnreachs"), || {
+                frame.transmit(&link.left, "eth0")
+            })
+        },
+    )
+}
+
+/// A connection whose first segment a rule drops.
+pub fn dropped_tcp() -> Result<Stage> {
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            let frontend = Frontend::first_that_works()?;
+            let rule = format!("-t filter -A INPUT -p tcp --dport {PORT} -j DROP\n");
+            frontend.apply(&link.right, &rule)?;
+            Ok((link, frontend))
+        },
+        |(link, frontend)| unanswered(link, *frontend, Ip::V4, at(RIGHT, PORT)?),
+    )
+}
+
+/// Begins a connection from the left host, and gives it up once a rule of the right one's INPUT has
+/// counted its first segment.
+pub fn unanswered(link: &Link, frontend: Frontend, ip: Ip, to: SocketAddr) -> Result<()> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let begun = link.left.enter(|| {
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let begun = socket(family, SockType::Stream, flags, None).context("no TCP socket")?;
+        match connect(begun.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Err(Errno::EINPROGRESS) => Ok(begun),
+            other => bail!("connecting to {to}: {other:?}"),
+        }
+    })?;
+    wait::until("a rule to count", SOON, || {
+        let list = ["-w", "-t", "filter", "-vxnL", "INPUT"];
+        let rules = link.right.run(frontend.command_for(ip), &list)?;
+        let counts = rules.lines().find(|line| line.contains("DROP"));
+        let first = counts.and_then(|line| line.split_whitespace().next());
+        Ok(first.is_some_and(|count| count != "0").then_some(()))
+    })?;
+    drop(begun);
+    Ok(())
 }
