@@ -31,6 +31,7 @@ mod nat;
 mod native;
 mod neighbours;
 mod pcapng;
+mod programs;
 mod protocols;
 mod queues;
 mod recordings;
@@ -164,6 +165,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         explained::trials(filter),
         models::trials(),
         backends::trials(),
+        programs::trials(),
         edges::trials(),
         pcapng::trials(),
         recordings::trials(),
