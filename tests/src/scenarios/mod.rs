@@ -35,6 +35,7 @@ mod programs;
 mod protocols;
 mod queues;
 mod recordings;
+mod retransmissions;
 mod shared;
 mod sockets;
 mod top;
@@ -161,6 +162,7 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         queues::trials(),
         neighbours::trials(),
         sockets::trials(),
+        retransmissions::trials(),
         journeys::trials(),
         explained::trials(filter),
         models::trials(),
