@@ -355,6 +355,9 @@ pub struct EngineArgs {
     /// Create PATH once all is attached (for scripts)
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
+    /// Load whole programs and not specialised ones, as where the kernel refuses these (for tests)
+    #[arg(long, hide = true)]
+    pub whole_programs: bool,
 }
 
 #[derive(Debug, Parser)]

@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-use self::{attaching::Engine, debug::DebugLog, names::SessionNames};
+use self::{attaching::Engine, names::SessionNames};
 use crate::{
     args,
     attach::link,
@@ -146,6 +146,7 @@ fn finish(
             break;
         }
     }
+    engine.show_debug_lines();
     run.lost(&engine);
     if let Ok(Flow::On) = result {
         result = run.end();
@@ -190,7 +191,6 @@ async fn follow(
     stop: &mut Stop,
 ) -> Result<Flow> {
     let waiter = engine.reader.waiter()?;
-    let mut log = DebugLog::new(settings.verbose, &engine.links)?;
     let end = settings
         .duration
         .and_then(|duration| Instant::now().checked_add(duration));
@@ -227,7 +227,7 @@ async fn follow(
         }
         let round = now_ns();
         let drained = engine.drain(events);
-        log.flush();
+        engine.show_debug_lines();
         run.lost(engine);
         if let Flow::ReaderGone = run.print(engine, events, settled)? {
             return Ok(Flow::ReaderGone);

@@ -105,6 +105,8 @@ pub struct Settings {
     pub buffer: usize,
     /// Created once everything is attached.
     pub ready_file: Option<PathBuf>,
+    /// Whether programs are loaded as they are, and not specialised.
+    pub whole_programs: bool,
     /// How often `-v` was given.
     pub verbose: u8,
 }
@@ -288,6 +290,7 @@ impl TryFrom<TraceArgs> for Settings {
             transport: engine.transport,
             buffer: engine.buffer.next_power_of_two().max(page_size()),
             ready_file: engine.ready_file,
+            whole_programs: engine.whole_programs,
             verbose: args.verbose,
         };
         settings.check()?;

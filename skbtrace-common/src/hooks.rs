@@ -147,7 +147,8 @@ pub struct Site {
     pub state: u8,
     /// Netfilter tables: position of the table or chain. [`Kind::Morph`] and [`Kind::Merge`]:
     /// position of the other packet. [`Kind::Neighbour`]: position of the `struct neighbour *`.
-    /// [`Kind::Socket`]: position of `struct sock *`; 0 when the packet knows its socket.
+    /// [`Kind::Socket`] and where [`Hook::queued`]: position of `struct sock *`; 0 when the packet
+    /// knows its socket.
     /// [`Kind::Tunnel`]: position of the outer source address, which the destination and the
     /// protocol follow; 0 when they are in the packet. 0 otherwise.
     pub table: u8,
@@ -254,6 +255,9 @@ pub struct Hook {
     pub layer4: Layer4,
     /// Packets may pass that have no network header yet: their socket tells where they go.
     pub bare: bool,
+    /// A packet without a socket of its own (`skb->sk`) stands in the queue of the function's, which
+    /// is at [`Site::table`]: that socket tells where it goes.
+    pub queued: bool,
     /// Needed to follow packets: attached, without events of its own, even when its sets are not
     /// chosen.
     pub follows: bool,

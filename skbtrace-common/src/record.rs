@@ -402,3 +402,32 @@ pub struct Counters {
 
 // SAFETY: repr(C), integers only.
 unsafe impl Plain for Counters {}
+
+/// What the kernel side says in words, with `-vv`; handed over as its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Line {
+    /// The buffer had no room for an event.
+    NoRoom = 1,
+    /// A call could not be remembered until its return.
+    TooManyCalls = 2,
+}
+
+impl Line {
+    /// The line of a number.
+    #[must_use]
+    pub fn of(number: u32) -> Option<Self> {
+        [Self::NoRoom, Self::TooManyCalls]
+            .into_iter()
+            .find(|line| *line as u32 == number)
+    }
+
+    /// Its words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoRoom => "no room for an event",
+            Self::TooManyCalls => "too many calls in progress",
+        }
+    }
+}

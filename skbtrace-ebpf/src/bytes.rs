@@ -11,7 +11,7 @@ use crate::{
     config,
     event::set,
     kernel::{binding, copy},
-    skb::Skb,
+    skb::Fields,
 };
 
 /// Where the bytes are.
@@ -79,7 +79,7 @@ pub fn add(call: Call, record: *mut RawEvent, at: usize) {
 /// Finds them behind a header of the link layer of this length, or none.
 #[inline(always)]
 fn find(call: Call, record: *const RawEvent, link: u32) -> Option<Place> {
-    let mut skb = Skb::new();
+    let mut skb = Fields::new();
     if binding().has_direct_loads() {
         skb.find(call, binding());
     } else {

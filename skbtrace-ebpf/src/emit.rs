@@ -14,13 +14,12 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, PerfEventByteArray, RingBuf},
 };
-use aya_log_ebpf::debug;
 use skbtrace_common::{
     Plain,
     config::{COUNT_HITS, USE_PERF, WANT_CALL_STACK, WANT_DEBUG, WANT_DROP_STACK},
     record::{
-        Counters, HAS_STACK, KIND_DROP, MAX_SNAPLEN, RawBytes, RawConntrack, RawEvent, RawNat,
-        RawSocket, RawStack, RawTunnel, RawVerdict,
+        Counters, HAS_STACK, KIND_DROP, Line, MAX_SNAPLEN, RawBytes, RawConntrack, RawEvent,
+        RawNat, RawSocket, RawStack, RawTunnel, RawVerdict,
     },
 };
 
@@ -30,7 +29,11 @@ use crate::{bytes, call::Call, kernel::option};
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 
-/// The same without ring buffers (before 5.8) or on request.
+/// Numbers of debug lines ([`Line`]), with `-vv`.
+#[map]
+static DEBUG: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+
+/// [`EVENTS`] without ring buffers (before 5.8) or on request.
 #[map]
 static PERF_EVENTS: PerfEventByteArray = PerfEventByteArray::new(0);
 
@@ -75,6 +78,24 @@ pub fn stopped() -> bool {
     let stopped = &raw const STOPPED;
     // SAFETY: a word that user space may set at any time.
     unsafe { stopped.read_volatile() != 0 }
+}
+
+/// Says a debug line. By its number, since a text would have to be put together on the stack, where
+/// some programs have no room left.
+#[inline(always)]
+pub fn say(line: Line) {
+    if !option(WANT_DEBUG) {
+        return;
+    }
+    // SAFETY: the map is a ring buffer.
+    let place = unsafe { bpf_ringbuf_reserve(pointer(&DEBUG), size_of::<u32>() as u64, 0) };
+    if place.is_null() {
+        return;
+    }
+    // SAFETY: room for it was reserved.
+    unsafe { place.cast::<u32>().write_volatile(line as u32) };
+    // SAFETY: reserved above and written.
+    unsafe { bpf_ringbuf_submit(place, 0) };
 }
 
 /// Where a record may be put together that is to be copied elsewhere.
@@ -182,9 +203,7 @@ pub fn emit<T: Plain>(call: Call, kind: u8, fill: impl FnOnce(*mut T)) {
     };
     if !handed_over {
         count!(lost);
-        if option(WANT_DEBUG) {
-            debug!(&call, "no room for an event");
-        }
+        say(Line::NoRoom);
     }
 }
 

@@ -229,7 +229,7 @@ fn bytes_of(headers: &Headers, to: *mut u8) -> (bool, u32) {
 #[inline(always)]
 fn socket(record: *mut RawEvent, skb: &Skb, bytes: *mut u8) -> u16 {
     set!(record, l2_len, 0);
-    let sk = skb.sk();
+    let sk = skb.owner();
     if sk == 0 || !has(offset!(sock_protocol)) {
         set!(record, protocol, 0);
         set!(record, captured, 0);

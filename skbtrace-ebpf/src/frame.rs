@@ -7,12 +7,9 @@
 //! elsewhere it is calculated from the stack pointer at the return.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use aya_log_ebpf::debug;
-
 use skbtrace_common::{
     Plain,
-    config::WANT_DEBUG,
-    record::{RawEvent, RawVerdict},
+    record::{Line, RawEvent, RawVerdict},
 };
 
 use crate::{
@@ -21,7 +18,7 @@ use crate::{
     emit::{self, scratch},
     event::{describe, set},
     follow::Identity,
-    kernel::{binding, option, read},
+    kernel::{binding, read},
     offset,
     skb::Skb,
 };
@@ -122,9 +119,7 @@ fn remember(call: Call, frame: *const Frame) -> bool {
     let frame = unsafe { &*frame };
     if FRAMES.insert(key, frame, 0).is_err() {
         emit::count_unpaired();
-        if option(WANT_DEBUG) {
-            debug!(&call, "too many calls in progress");
-        }
+        emit::say(Line::TooManyCalls);
         return false;
     }
     if binding().is_session() {

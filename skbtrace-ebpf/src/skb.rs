@@ -1,6 +1,10 @@
 //! The packet's `sk_buff`: where it is, and where its headers are.
 
-use core::{mem::MaybeUninit, ptr};
+use core::{
+    mem::MaybeUninit,
+    ops::{Deref, DerefMut},
+    ptr,
+};
 
 use skbtrace_common::{
     config::READ_TOGETHER,
@@ -18,12 +22,20 @@ use crate::{
     offset,
 };
 
-/// A packet's `sk_buff` with its header positions, which one read brings at most.
+/// A packet.
 pub struct Skb {
-    /// Its address.
-    pub address: u64,
+    /// Where it is, and where its headers are.
+    fields: Fields,
     /// Who it is.
     pub identity: Identity,
+    /// The socket in whose queue it stands, where nothing else says what it is; otherwise 0.
+    queue: u64,
+}
+
+/// A packet's `sk_buff` with its header positions, which one read brings at most.
+pub struct Fields {
+    /// Its address.
+    pub address: u64,
     /// The same address, as the verifier knows it: in some programs, as a pointer to a `struct
     /// sk_buff`, whose fields can be loaded.
     typed: u64,
@@ -68,15 +80,95 @@ macro_rules! in_window {
     }};
 }
 
+impl Deref for Skb {
+    type Target = Fields;
+
+    #[inline(always)]
+    fn deref(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+impl DerefMut for Skb {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Fields {
+        &mut self.fields
+    }
+}
+
 impl Skb {
     /// A packet at an address that is not known yet. Made where it is used and filled in place:
     /// moved, its window would be copied.
     #[inline(always)]
     pub fn new() -> Self {
+        Self {
+            fields: Fields::new(),
+            identity: Identity::none(),
+            queue: opaque(0) as u64,
+        }
+    }
+
+    /// Finds the packet a function was called with.
+    #[inline(always)]
+    pub fn find(&mut self, call: Call, binding: Binding) -> bool {
+        if !self.fields.find(call, binding) {
+            return false;
+        }
+        if binding.is_queued() && self.is_nobodys() {
+            self.queue = call.other();
+        }
+        true
+    }
+
+    /// Whether it has no socket of its own, and no header yet.
+    #[inline(always)]
+    fn is_nobodys(&self) -> bool {
+        self.sk() == 0 && self.field::<u16>(offset!(skb_network_header)) == Some(0)
+    }
+
+    /// `dev`, or 0. In a socket's queue there are links of the queue in its place (the `rbnode` of
+    /// `struct sk_buff`, include/linux/skbuff.h, all four kernels).
+    #[inline(always)]
+    pub fn dev(&self) -> u64 {
+        if self.queue != 0 {
+            return 0;
+        }
+        self.field::<u64>(offset!(skb_dev)).unwrap_or(0)
+    }
+
+    /// The socket that sends it, or 0: its own, or the one in whose queue it stands.
+    #[inline(always)]
+    pub fn owner(&self) -> u64 {
+        if self.queue != 0 {
+            return self.queue;
+        }
+        self.sk()
+    }
+
+    /// Inode number of the network namespace: the device's, else the socket's, else 0.
+    #[inline(always)]
+    pub fn netns(&self, dev: u64) -> u32 {
+        let net = if dev != 0 {
+            read::<u64>(dev + offset!(dev_net))
+        } else {
+            let sk = self.owner();
+            if sk == 0 {
+                return 0;
+            }
+            read::<u64>(sk + offset!(sock_net))
+        };
+        net.map_or(0, netns_inode)
+    }
+}
+
+impl Fields {
+    /// Those of a packet at an address that is not known yet; made where it is used, like
+    /// [`Skb::new`].
+    #[inline(always)]
+    pub fn new() -> Self {
         let nothing = opaque(0) as u64;
         Self {
             address: nothing,
-            identity: Identity::none(),
             typed: nothing,
             positions: nothing as *const u8,
             window: MaybeUninit::uninit(),
@@ -211,12 +303,6 @@ impl Skb {
         read::<T>(self.address + offset)
     }
 
-    /// `dev`, or 0.
-    #[inline(always)]
-    pub fn dev(&self) -> u64 {
-        self.field::<u64>(offset!(skb_dev)).unwrap_or(0)
-    }
-
     /// `sk`, or 0.
     #[inline(always)]
     pub fn sk(&self) -> u64 {
@@ -227,21 +313,6 @@ impl Skb {
     #[inline(always)]
     pub fn mark(&self) -> u32 {
         self.field::<u32>(offset!(skb_mark)).unwrap_or(0)
-    }
-
-    /// Inode number of the network namespace: the device's, else the socket's, else 0.
-    #[inline(always)]
-    pub fn netns(&self, dev: u64) -> u32 {
-        let net = if dev != 0 {
-            read::<u64>(dev + offset!(dev_net))
-        } else {
-            let sk = self.sk();
-            if sk == 0 {
-                return 0;
-            }
-            read::<u64>(sk + offset!(sock_net))
-        };
-        net.map_or(0, netns_inode)
     }
 }
 

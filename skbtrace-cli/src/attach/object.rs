@@ -4,7 +4,7 @@
 //! constant in it, so the object is taken apart by aya-obj and loaded by ourselves.
 
 use std::{
-    cell::OnceCell,
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     ffi::{CStr, CString},
     io,
@@ -30,12 +30,10 @@ use crate::kernel::layout::Session;
 #[cfg(doc)]
 use skbtrace_common::config::USE_CAST;
 
-/// Log level that lets every kernel-side debug line through (`aya_log::Level::Debug`).
-const LOG_DEBUG: u8 = 4;
 /// Maps by the transport that needs them; the other's stand empty in their place.
 const RING: &str = "EVENTS";
 const PERF: &str = "PERF_EVENTS";
-const LOGS: &str = "AYA_LOGS";
+const DEBUG: &str = "DEBUG";
 const COUNTERS: &str = "COUNTERS";
 /// Variables that start as zero; there is one, `STOPPED`.
 const SWITCH: &str = ".bss";
@@ -85,6 +83,9 @@ pub struct Loaded {
     programs: HashMap<&'static str, Program>,
     license: CString,
     maps: HashMap<String, MapData>,
+    specialise: bool,
+    /// Of the first program that was accepted whole and refused specialised.
+    refusal: RefCell<Option<LoadError>>,
 }
 
 /// A program of the object.
@@ -124,8 +125,10 @@ pub const RESOLVE: &str = "resolve";
 pub struct Shape {
     /// Size of the event buffer, bytes.
     pub buffer: usize,
-    /// Lets the kernel side's debug lines through.
+    /// Makes room for the kernel side's debug lines.
     pub debug: bool,
+    /// Specialises programs; whole ones are loaded otherwise.
+    pub specialise: bool,
     /// Kernel functions that the programs may call.
     pub functions: KernelFunctions,
 }
@@ -161,12 +164,8 @@ impl Loaded {
         let Shape { buffer, debug, .. } = shape;
         let damaged = |error: &dyn std::fmt::Display| ObjectError::Damaged(error.to_string());
         let mut object = Object::parse(bytes).map_err(|e| damaged(&e))?;
-        let level = [if debug { LOG_DEBUG } else { 0 }];
         object
-            .patch_map_data(HashMap::from([
-                ("CONFIG", (config.as_bytes(), true)),
-                ("AYA_LOG_LEVEL", (&level[..], true)),
-            ]))
+            .patch_map_data(HashMap::from([("CONFIG", (config.as_bytes(), true))]))
             .map_err(|e| damaged(&e))?;
 
         let perf = config.options & USE_PERF != 0;
@@ -174,7 +173,7 @@ impl Loaded {
         let mut created = Vec::new();
         for (name, mut map) in std::mem::take(&mut object.maps) {
             let unused =
-                (name == RING && perf) || (name == PERF && !perf) || (name == LOGS && !debug);
+                (name == RING && perf) || (name == PERF && !perf) || (name == DEBUG && !debug);
             if name == RING {
                 map.set_max_entries(u32::try_from(buffer).unwrap_or(u32::MAX));
             }
@@ -233,10 +232,13 @@ impl Loaded {
                 .map(|p| p.license.clone())
                 .unwrap_or_default(),
             maps,
+            specialise: shape.specialise,
+            refusal: RefCell::new(None),
         })
     }
 
-    /// Loads a program, told what it is attached to.
+    /// Loads a program, told what it is attached to. Where the kernel refuses it specialised, it is
+    /// tried whole: that has been checked by no more than the compiler, and costs packets more.
     pub fn load(
         &self,
         program: &'static str,
@@ -244,21 +246,41 @@ impl Loaded {
         binding: Binding,
     ) -> Result<OwnedFd, LoadError> {
         let Program { image, specialised } = &self.programs[program];
+        let whole = || {
+            let mut instructions = image.clone();
+            bind(&mut instructions, binding);
+            instructions
+        };
+        let load = |instructions: &[bpf_insn]| {
+            let load = |log: &mut [u8]| sys::load(kind, instructions, &self.license, program, log);
+            load(&mut []).or_else(|_| {
+                // Once more, for the verifier's words; writing them takes time, so not at first.
+                let mut log = vec![0; LOG_SIZE];
+                load(&mut log).map_err(|source| LoadError {
+                    program,
+                    source,
+                    explanation: last_lines(&log),
+                })
+            })
+        };
+        if !self.specialise {
+            return load(&whole());
+        }
         let mut instructions = specialised
             .get_or_init(|| specialise(image, |number| number == Binding::PLACEHOLDER))
             .clone();
         bind(&mut instructions, binding);
         let instructions = specialise(&instructions, |_| false);
-        let load = |log: &mut [u8]| sys::load(kind, &instructions, &self.license, program, log);
-        load(&mut []).or_else(|_| {
-            // Once more, for the verifier's words; writing them takes time, so not at first.
-            let mut log = vec![0; LOG_SIZE];
-            load(&mut log).map_err(|source| LoadError {
-                program,
-                source,
-                explanation: last_lines(&log),
-            })
-        })
+        let (loaded, refusal) = or_whole(load(&instructions), || load(&whole()))?;
+        if let Some(refusal) = refusal {
+            self.refusal.borrow_mut().get_or_insert(refusal);
+        }
+        Ok(loaded)
+    }
+
+    /// Why the first program was refused that could then be loaded whole, if any was.
+    pub fn take_refusal(&mut self) -> Option<LoadError> {
+        self.refusal.take()
     }
 
     /// Takes a map out: the events of the transport in use, the counters or the debug log.
@@ -266,6 +288,7 @@ impl Loaded {
         self.maps.remove(match map {
             MapName::Ring => RING,
             MapName::Perf => PERF,
+            MapName::Debug => DEBUG,
             MapName::Counters => COUNTERS,
             MapName::Switch => SWITCH,
             MapName::Followed => FOLLOWED,
@@ -281,6 +304,8 @@ pub enum MapName {
     Ring,
     /// Events, perf event array.
     Perf,
+    /// Numbers of debug lines, ring buffer.
+    Debug,
     /// What each CPU counted.
     Counters,
     /// The word that ends the run.
@@ -383,6 +408,23 @@ fn replace(instructions: &mut [bpf_insn], new: impl Fn(u64) -> Option<u64>) {
     }
 }
 
+/// What came of a specialised program, or of the whole one, and then with the reason why that was
+/// needed. A refusal that has nothing to do with the program is final.
+fn or_whole<T>(
+    specialised: Result<T, LoadError>,
+    whole: impl FnOnce() -> Result<T, LoadError>,
+) -> Result<(T, Option<LoadError>), LoadError> {
+    match specialised {
+        Ok(loaded) => Ok((loaded, None)),
+        Err(refusal) if refusal.source.raw_os_error() == Some(libc::EPERM) => Err(refusal),
+        Err(refusal) => match whole() {
+            Ok(loaded) => Ok((loaded, Some(refusal))),
+            // Both have the same fault: the shorter program's log is the one to read.
+            Err(_) => Err(refusal),
+        },
+    }
+}
+
 /// The last lines of a verifier's log, which say what it stumbled over.
 fn last_lines(log: &[u8]) -> String {
     let text = CStr::from_bytes_until_nul(log).map_or_else(|_| "".into(), CStr::to_string_lossy);
@@ -409,6 +451,35 @@ mod tests {
     use super::*;
 
     static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skbtrace"));
+
+    fn refusal(error: i32) -> LoadError {
+        LoadError {
+            program: "hop",
+            source: io::Error::from_raw_os_error(error),
+            explanation: format!(" of {error}"),
+        }
+    }
+
+    #[test]
+    fn a_specialised_program_that_is_refused_is_loaded_whole() {
+        let (loaded, told) =
+            or_whole(Err(refusal(libc::EACCES)), || Ok("whole")).expect("accepted");
+        assert_eq!(loaded, "whole");
+        let told = told.map(|refusal| refusal.explanation);
+        assert_eq!(told, Some(format!(" of {}", libc::EACCES)));
+    }
+
+    #[test]
+    fn a_whole_program_is_tried_only_where_it_may_help() {
+        let unneeded = || -> Result<&str, LoadError> { panic!("not needed") };
+        let (loaded, told) = or_whole(Ok("specialised"), unneeded).expect("accepted");
+        assert_eq!((loaded, told.is_none()), ("specialised", true));
+        let forbidden = or_whole(Err(refusal(libc::EPERM)), unneeded);
+        assert!(forbidden.is_err(), "it is not allowed either");
+        let both = || -> Result<&str, LoadError> { Err(refusal(libc::E2BIG)) };
+        let refused = or_whole(Err(refusal(libc::EINVAL)), both).expect_err("both are refused");
+        assert_eq!(refused.source.raw_os_error(), Some(libc::EINVAL));
+    }
 
     /// The image holds the code for every kernel and option; a program gets what it needs.
     #[test]

@@ -55,6 +55,8 @@ pub struct Function {
     pub module: Option<String>,
     /// Position of the packet among its arguments, from 1 to 5.
     pub position: u8,
+    /// Position of a socket, from 1 to 6.
+    pub socket: Option<u8>,
     /// Others have the same symbol, in other modules: the symbol alone does not say which.
     pub is_ambiguous: bool,
 }
@@ -88,8 +90,16 @@ pub struct Functions {
     pub has_modules: bool,
 }
 
-/// A name as BTF describes it: the packet's position, or why it cannot be had.
-type Described = BTreeMap<String, Result<u8, &'static str>>;
+/// A name as BTF describes it: where the packet is, or why it cannot be had.
+type Described = BTreeMap<String, Result<Places, &'static str>>;
+
+/// Where a function takes what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Places {
+    packet: u8,
+    /// Of several functions with one name, where all take one there.
+    socket: Option<u8>,
+}
 
 impl Choice<'_> {
     fn has_module(&self, module: &str) -> bool {
@@ -130,7 +140,7 @@ impl Functions {
             if !choice.has_module(module.as_deref().unwrap_or(KERNEL)) {
                 continue;
             }
-            for (name, position) in described {
+            for (name, places) in described {
                 let plain = BTreeMap::from([(name.as_str(), 1)]);
                 let none = BTreeMap::new();
                 let here = symbols.as_ref().map_or(&plain, |symbols| {
@@ -145,11 +155,12 @@ impl Functions {
                         continue;
                     }
                     let is_only = here.len() == 1;
-                    match usable(name, symbol, copies, is_only).and(*position) {
-                        Ok(position) => functions.found.push(Function {
+                    match usable(name, symbol, copies, is_only).and(*places) {
+                        Ok(Places { packet, socket }) => functions.found.push(Function {
                             symbol: symbol.to_owned(),
                             module: module.clone(),
-                            position,
+                            position: packet,
+                            socket,
                             is_ambiguous: symbols
                                 .as_ref()
                                 .is_some_and(|symbols| symbols.copies(symbol) > 1),
@@ -241,21 +252,33 @@ fn describe<'a>(takers: impl Iterator<Item = Taker<'a>>) -> Described {
         let Ok(name) = str::from_utf8(taker.name) else {
             continue;
         };
-        let position = match taker.position {
-            Some(position) if position <= REGISTERS => Ok(position),
+        let socket = taker.socket;
+        let places = match taker.position {
+            Some(packet) if packet <= REGISTERS => Ok(Places { packet, socket }),
             Some(_) => Err("its packet is not among the first five arguments"),
             None => Err("it takes a structure by value before its packet"),
         };
         described
             .entry(name.to_owned())
-            .and_modify(|other| {
-                if *other != position {
-                    *other = Err("several functions have this name, with other arguments");
-                }
-            })
-            .or_insert(position);
+            .and_modify(|known| *known = common(*known, places))
+            .or_insert(places);
     }
     described
+}
+
+/// What is so for two functions of one name.
+fn common(
+    one: Result<Places, &'static str>,
+    other: Result<Places, &'static str>,
+) -> Result<Places, &'static str> {
+    match (one, other) {
+        (Ok(one), Ok(other)) if one.packet == other.packet => Ok(Places {
+            socket: one.socket.filter(|_| one.socket == other.socket),
+            ..one
+        }),
+        (Err(one), Err(other)) if one == other => Err(one),
+        _ => Err("several functions have this name, with other arguments"),
+    }
 }
 
 #[cfg(test)]

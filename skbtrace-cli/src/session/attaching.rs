@@ -16,6 +16,7 @@ use skbtrace_common::{
 use super::{
     Stop,
     choosing::{self, Chosen},
+    debug::DebugLog,
 };
 use crate::{
     attach::{
@@ -63,6 +64,7 @@ pub struct Engine {
     /// Records that could not be understood.
     pub damaged: u64,
     switch: MapData,
+    debug: Option<DebugLog>,
 }
 
 impl Engine {
@@ -84,6 +86,7 @@ impl Engine {
         let shape = Shape {
             buffer: settings.buffer,
             debug: settings.verbose > 1,
+            specialise: !settings.whole_programs,
             functions: KernelFunctions {
                 cast: types.cast.map(|cast| cast.function),
                 session: types.session,
@@ -97,6 +100,11 @@ impl Engine {
         let counters = LiveCounters::new(take(MapName::Counters)?)?;
         let switch = take(MapName::Switch)?;
         let followed = take(MapName::Followed)?;
+        let debug = if shape.debug {
+            Some(DebugLog::new(take(MapName::Debug)?)?)
+        } else {
+            None
+        };
         let reader = match transport {
             Transport::Perf => Reader::perf(take(MapName::Perf)?, settings.buffer)?,
             Transport::Auto | Transport::Ringbuf => Reader::ring(take(MapName::Ring)?)?,
@@ -113,6 +121,12 @@ impl Engine {
         drop(types);
         let flag = stop.flag();
         let attached = attacher.attach(&wanted, &flag);
+        if let Some(refusal) = loaded.take_refusal() {
+            tell!(
+                "skbtrace: a specialised program was refused and loaded whole, which costs packets \
+                 more; please report it: {refusal}"
+            );
+        }
         drop(loaded);
         process::return_free_memory();
         forget_all(&followed, &config);
@@ -141,6 +155,7 @@ impl Engine {
             drop_reasons,
             damaged: 0,
             switch,
+            debug,
         }))
     }
 
@@ -148,6 +163,13 @@ impl Engine {
     pub fn drain(&mut self, events: &mut Ordered) -> Drained {
         events.tidy();
         self.reader.drain(|bytes| events.push(bytes))
+    }
+
+    /// Shows what the kernel side has said in words, with `-vv`.
+    pub fn show_debug_lines(&mut self) {
+        if let Some(debug) = &mut self.debug {
+            debug.flush();
+        }
     }
 
     /// The record of an event's bytes, which has its place in `apart` if it is taken apart; `None`, and
@@ -329,9 +351,4 @@ fn purpose(hook: &Hook) -> &'static str {
         Kind::HookFunction => " (to tell who decided)",
         _ => " (to follow packets)",
     }
-}
-
-/// A program that is loaded, for the kernel-side log.
-pub fn any_program(links: &[Link]) -> Option<u32> {
-    Some(sys::program_info(links.first()?.program()).ok()?.0)
 }

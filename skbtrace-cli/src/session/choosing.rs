@@ -168,7 +168,7 @@ fn hook(function: Function) -> &'static Hook {
         symbol,
         arg: Arg::Skb(function.position),
         state: 0,
-        table: 0,
+        table: function.socket.unwrap_or(0),
         tracepoint: false,
     }));
     Box::leak(Box::new(Hook {
@@ -179,6 +179,7 @@ fn hook(function: Function) -> &'static Hook {
         layer3: Layer3::Any,
         layer4: Layer4::Any,
         bare: true,
+        queued: function.socket.is_some(),
         follows: false,
         begins: false,
         module: function.module.map(|module| &*module.leak()),
@@ -203,6 +204,7 @@ mod tests {
                 symbol: (*symbol).to_owned(),
                 module: module.map(str::to_owned),
                 position: 2,
+                socket: symbol.starts_with("of_socket").then_some(1),
                 is_ambiguous: false,
             })
             .collect();
@@ -229,6 +231,17 @@ mod tests {
         assert_eq!(behind, [(0, "a_function"), (1, "b")]);
         assert_eq!(named(&rows, "b")[0].sites[0].symbol, "b.isra.0");
         assert_eq!(named(&rows, "b")[0].sites[0].arg, Arg::Skb(2));
+    }
+
+    #[test]
+    fn a_function_may_have_the_packets_socket() {
+        let rows = rows("--all", &[("of_socket", None), ("of_none", None)]);
+        let queued = |name| {
+            let hook = named(&rows, name)[0].hook;
+            (hook.queued, hook.sites[0].table)
+        };
+        assert_eq!(queued("of_socket"), (true, 1));
+        assert_eq!(queued("of_none"), (false, 0));
     }
 
     #[test]

@@ -1,47 +1,42 @@
 //! The kernel side's own debug lines, shown with -vv.
 
-use aya_log::EbpfLogger;
-use log::{Log, Metadata, Record};
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use skbtrace_common::record::Line;
 
-use super::attaching::any_program;
-use crate::{attach::link::Link, tell};
+use crate::tell;
 
-/// Writes log lines to standard error.
-struct Stderr;
-
-impl Log for Stderr {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        tell!("skbtrace: kernel side: {}", record.args());
-    }
-
-    fn flush(&self) {}
-}
-
-/// The log, when it is wanted.
-pub struct DebugLog(Option<EbpfLogger<Stderr>>);
+/// What the kernel side says, by number.
+pub struct DebugLog(RingBuf<MapData>);
 
 impl DebugLog {
-    /// Opens the log of the programs behind `links`, with -vv.
-    pub fn new(verbose: u8, links: &[Link]) -> anyhow::Result<Self> {
-        let program = if verbose > 1 {
-            any_program(links)
-        } else {
-            None
-        };
-        Ok(Self(match program {
-            Some(id) => Some(EbpfLogger::init_from_id_with_logger(id, Stderr)?),
-            None => None,
-        }))
+    /// Reads what is said through a ring buffer.
+    pub fn new(map: MapData) -> Result<Self, MapError> {
+        Ok(Self(RingBuf::try_from(Map::RingBuf(map))?))
     }
 
     /// Shows what has come.
     pub fn flush(&mut self) {
-        if let Some(log) = &mut self.0 {
-            log.flush();
+        while let Some(said) = self.0.next() {
+            tell!("skbtrace: kernel side: {}", words(&said));
         }
+    }
+}
+
+fn words(said: &[u8]) -> &'static str {
+    let number = said.try_into().map(u32::from_ne_bytes).ok();
+    number.and_then(Line::of).map_or("?", Line::words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_line() {
+        for line in [Line::NoRoom, Line::TooManyCalls] {
+            assert_eq!(words(&(line as u32).to_ne_bytes()), line.words());
+        }
+        assert_eq!(words(&7_u32.to_ne_bytes()), "?");
+        assert_eq!(words(&[1]), "?");
     }
 }

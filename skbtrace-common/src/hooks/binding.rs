@@ -24,6 +24,7 @@ impl Binding {
     const ADDRESS: u64 = 1 << 44;
     const SESSION: u64 = 1 << 45;
     const RETURN: u64 = 1 << 46;
+    const QUEUED: u64 = 1 << 47;
     const ROW: u64 = 0xffff;
     const LAYER3: u64 = 0xf << 36;
 
@@ -94,6 +95,7 @@ impl Binding {
         };
         // What a program does not ask for is the same for all functions, so that they share one.
         let (state, table) = match hook.kind {
+            Kind::Hop if hook.queued => (0, site.table),
             Kind::Hop => (0, 0),
             _ => (site.state, site.table),
         };
@@ -102,6 +104,7 @@ impl Binding {
                 | (position as u64) << 16
                 | how
                 | if hook.bare { Self::BARE } else { 0 }
+                | if hook.queued { Self::QUEUED } else { 0 }
                 | (state as u64) << 24
                 | (table as u64) << 28
                 | table_kind << 32
@@ -144,7 +147,7 @@ impl Binding {
         self.0 >> 24 & 0xf
     }
 
-    /// Position of the table or chain, or 0.
+    /// Position of the table, the chain, the other packet or the socket, or 0.
     #[must_use]
     #[inline(always)]
     pub const fn table(self) -> u64 {
@@ -212,6 +215,13 @@ impl Binding {
     #[inline(always)]
     pub const fn is_bare(self) -> bool {
         self.0 & Self::BARE != 0
+    }
+
+    /// Packets without a socket stand in the queue of that at [`Binding::table`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_queued(self) -> bool {
+        self.0 & Self::QUEUED != 0
     }
 
     /// [`Layer3`] as a number.

@@ -71,6 +71,7 @@ pub(super) const fn hop(name: &'static str, stage: Stage, sites: &'static [Site]
         layer3: Layer3::Any,
         layer4: Layer4::Any,
         bare: false,
+        queued: false,
         follows: false,
         begins: false,
         module: None,
@@ -98,6 +99,11 @@ impl Hook {
     pub(super) const fn bare(mut self) -> Self {
         self.bare = true;
         self
+    }
+    /// Bare, and of the function's socket where it has none of its own.
+    pub(super) const fn queued(mut self) -> Self {
+        self.queued = true;
+        self.bare()
     }
     pub(super) const fn begins(mut self) -> Self {
         self.begins = true;

@@ -3,7 +3,7 @@
 use super::{
     Arg::*,
     Stage::Socket,
-    build::{at, hop, table},
+    build::{at, hop, table, with_other},
     *,
 };
 
@@ -29,6 +29,27 @@ fn a_binding_says_what_it_was_made_of() {
     assert!(binding.is_pointer());
     assert!(!binding.is_pktinfo());
     assert_ne!(binding.0, Binding::PLACEHOLDER);
+}
+
+/// Otherwise functions that could would not share a program.
+#[test]
+fn a_hop_has_a_socket_only_where_it_is_asked_for_it() {
+    const HOOK: Hook = hop("f", Socket, &[]);
+    let site = with_other("f", Skb(2), 1);
+    let binding = Binding::new(0, &HOOK.bare(), &site);
+    assert_eq!((binding.is_queued(), binding.table()), (false, 0));
+    let binding = Binding::new(0, &HOOK.queued(), &site);
+    assert_eq!((binding.is_queued(), binding.table()), (true, 1));
+    assert!(binding.is_bare() && binding.shared().is_queued());
+}
+
+#[test]
+fn whose_queue_a_packet_stands_in_is_among_the_arguments() {
+    for hook in HOOKS.iter().filter(|hook| hook.queued) {
+        assert!(matches!(hook.kind, Kind::Socket), "{}", hook.name);
+        assert!(hook.bare, "{}", hook.name);
+        assert!(hook.sites.iter().all(|s| s.table != 0), "{}", hook.name);
+    }
 }
 
 #[test]

@@ -261,7 +261,7 @@ impl Facts {
     /// decides.
     #[inline(always)]
     fn take_sock(&mut self, skb: &Skb) -> bool {
-        let sk = skb.sk();
+        let sk = skb.owner();
         if sk == 0 || skb.network_header() != 0 || !has(offset!(sock_family)) {
             return false;
         }

@@ -31,9 +31,11 @@ mod nat;
 mod native;
 mod neighbours;
 mod pcapng;
+mod programs;
 mod protocols;
 mod queues;
 mod recordings;
+mod retransmissions;
 mod shared;
 mod sockets;
 mod top;
@@ -160,10 +162,12 @@ fn all(filter: Option<&str>) -> Vec<Trial> {
         queues::trials(),
         neighbours::trials(),
         sockets::trials(),
+        retransmissions::trials(),
         journeys::trials(),
         explained::trials(filter),
         models::trials(),
         backends::trials(),
+        programs::trials(),
         edges::trials(),
         pcapng::trials(),
         recordings::trials(),

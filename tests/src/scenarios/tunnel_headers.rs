@@ -33,11 +33,11 @@ fn through(turn: &Turn, kind: Kind) -> Result<()> {
         let into = kind.outside().of("iptunnel_xmit", "ip6_local_out");
         let out_of = match kind {
             Kind::Vxlan | Kind::Vxlan6 => "vxlan_rcv",
-            Kind::Geneve => "geneve_udp_encap_recv",
+            Kind::Geneve | Kind::Geneve6 => "geneve_udp_encap_recv",
             Kind::Ipip => "ipip_tunnel_rcv",
             Kind::Gre => "ip_tunnel_rcv",
             Kind::Sit => "ipip6_rcv",
-            Kind::Ip6tnl => "ipxip6_rcv",
+            Kind::Ip6tnl | Kind::Ip6ip6 => "ipxip6_rcv",
             Kind::Gre6 => "ip6_tnl_rcv",
             Kind::Wireguard => "wg_packet_receive",
         };
@@ -67,9 +67,11 @@ fn told(kind: Kind, row: &Row, inner: &str) -> Result<()> {
         "another packet outside: {row}"
     );
     let expected = match kind {
-        Kind::Vxlan | Kind::Vxlan6 | Kind::Geneve => format!(",vni=71,{inner}"),
+        Kind::Vxlan | Kind::Vxlan6 | Kind::Geneve | Kind::Geneve6 => {
+            format!(",vni=71,{inner}")
+        }
         Kind::Gre | Kind::Gre6 => format!(",key=71,{inner}"),
-        Kind::Ipip | Kind::Ip6tnl | Kind::Sit => format!(",{inner}"),
+        Kind::Ipip | Kind::Ip6tnl | Kind::Ip6ip6 | Kind::Sit => format!(",{inner}"),
         Kind::Wireguard => String::new(),
     };
     let (_, fields) = row.what.split_at(row.name().len());

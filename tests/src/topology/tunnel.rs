@@ -43,10 +43,14 @@ pub enum Kind {
     Vxlan6,
     /// Ethernet in UDP port 6081.
     Geneve,
+    /// The same over IPv6.
+    Geneve6,
     /// IPv4 in IPv4.
     Ipip,
     /// IPv4 in IPv6, behind a destination option that limits how often it may be wrapped.
     Ip6tnl,
+    /// IPv6 in IPv6, behind the same option.
+    Ip6ip6,
     /// IPv6 in IPv4, and IPv4 too.
     Sit,
     /// IPv4 in GRE, with the key 71.
@@ -59,12 +63,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Vxlan,
         Self::Vxlan6,
         Self::Geneve,
+        Self::Geneve6,
         Self::Ipip,
         Self::Ip6tnl,
+        Self::Ip6ip6,
         Self::Sit,
         Self::Gre,
         Self::Gre6,
@@ -77,8 +83,10 @@ impl Kind {
             Self::Vxlan => "vxlan",
             Self::Vxlan6 => "vxlan6",
             Self::Geneve => "geneve",
+            Self::Geneve6 => "geneve6",
             Self::Ipip => "ipip",
             Self::Ip6tnl => "ip6tnl",
+            Self::Ip6ip6 => "ip6ip6",
             Self::Sit => "sit",
             Self::Gre => "gre",
             Self::Gre6 => "ip6gre",
@@ -89,7 +97,7 @@ impl Kind {
     /// The version of IP that the outer packet is of.
     pub const fn outside(self) -> Ip {
         match self {
-            Self::Vxlan6 | Self::Ip6tnl | Self::Gre6 => Ip::V6,
+            Self::Vxlan6 | Self::Geneve6 | Self::Ip6tnl | Self::Ip6ip6 | Self::Gre6 => Ip::V6,
             _ => Ip::V4,
         }
     }
@@ -97,7 +105,7 @@ impl Kind {
     /// The version of IP that the inner packet is of in trials.
     pub const fn inside(self) -> Ip {
         match self {
-            Self::Sit => Ip::V6,
+            Self::Sit | Self::Ip6ip6 => Ip::V6,
             _ => Ip::V4,
         }
     }
@@ -116,9 +124,9 @@ impl Kind {
     pub const fn port(self) -> Option<u16> {
         match self {
             Self::Vxlan | Self::Vxlan6 => Some(4789),
-            Self::Geneve => Some(6081),
-            Self::Ipip | Self::Ip6tnl | Self::Sit | Self::Gre | Self::Gre6 => None,
+            Self::Geneve | Self::Geneve6 => Some(6081),
             Self::Wireguard => Some(WIREGUARD_PORT),
+            _ => None,
         }
     }
 
@@ -128,9 +136,12 @@ impl Kind {
             Self::Vxlan | Self::Vxlan6 => format!(
                 "address {mac} type vxlan id 71 local {own} remote {peer} dstport 4789 nolearning"
             ),
-            Self::Geneve => format!("address {mac} type geneve id 71 remote {peer} dstport 6081"),
+            Self::Geneve | Self::Geneve6 => {
+                format!("address {mac} type geneve id 71 remote {peer} dstport 6081")
+            }
             Self::Ipip => format!("type ipip local {own} remote {peer} ttl 64"),
             Self::Ip6tnl => format!("type ip6tnl mode ipip6 local {own} remote {peer}"),
+            Self::Ip6ip6 => format!("type ip6tnl mode ip6ip6 local {own} remote {peer}"),
             Self::Sit => format!("type sit mode any local {own} remote {peer} ttl 64"),
             Self::Gre6 => format!("type ip6gre local {own} remote {peer} key 71"),
             Self::Gre => format!("type gre local {own} remote {peer} ttl 64 key 71"),
@@ -139,7 +150,10 @@ impl Kind {
     }
 
     const fn has_ethernet(self) -> bool {
-        matches!(self, Self::Vxlan | Self::Vxlan6 | Self::Geneve)
+        matches!(
+            self,
+            Self::Vxlan | Self::Vxlan6 | Self::Geneve | Self::Geneve6
+        )
     }
 }
 

@@ -6,6 +6,8 @@ use super::{Btf, FUNC, FUNC_PROTO, FWD, INT, PTR, STRUCT, Type, UNION, word};
 
 /// Most arguments of a function that are looked at.
 const ARGUMENTS: u32 = 16;
+/// Those that come in registers (System V calling convention, x86-64).
+const REGISTERS: u8 = 6;
 
 /// How a function takes a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Taker<'a> {
     /// Position of the first such argument, from 1; `None` where that is not the number of the
     /// register it comes in, since a structure or a number of 16 bytes stands before it.
     pub position: Option<u8>,
+    /// Position of the first `struct sock *` that comes in a register of that number.
+    pub socket: Option<u8>,
 }
 
 impl PacketArgument {
@@ -67,25 +71,37 @@ impl Btf<'_> {
         let end = self.end_id();
         (self.first_id..end).filter_map(|id| {
             let function = self.get(id).filter(|function| function.kind == FUNC)?;
-            let prototype = self.prototype(&function)?;
-            let mut in_registers = true;
-            for n in 0..prototype.arguments.min(ARGUMENTS) {
-                // Arguments that are not named by a type follow: there are no more.
-                let argument = self.argument(&prototype, n)?;
-                let target = self.pointed_at(&argument);
-                if target.is_some_and(|target| self.is_packet(&target)) {
-                    return Some(Taker {
-                        name: self.name(function.name)?,
-                        position: u8::try_from(n + 1).ok().filter(|_| in_registers),
-                    });
+            self.taker(&function)
+        })
+    }
+
+    fn taker(&self, function: &Type) -> Option<Taker<'_>> {
+        let prototype = self.prototype(function)?;
+        let mut in_registers = true;
+        let (mut packet, mut socket) = (None, None);
+        for n in 0..prototype.arguments.min(ARGUMENTS) {
+            // Arguments that are not named by a type follow: there are no more.
+            let Some(argument) = self.argument(&prototype, n) else {
+                break;
+            };
+            let position = u8::try_from(n + 1).ok().filter(|_| in_registers);
+            if let Some(target) = self.pointed_at(&argument) {
+                if self.is_called(&target, b"sk_buff") {
+                    packet = packet.or(Some(position));
+                } else if self.is_called(&target, b"sock") {
+                    socket = socket.or(position);
                 }
-                in_registers &= match argument.kind {
-                    STRUCT | UNION => false,
-                    INT => argument.value <= 8,
-                    _ => true,
-                };
             }
-            None
+            in_registers &= match argument.kind {
+                STRUCT | UNION => false,
+                INT => argument.value <= 8,
+                _ => true,
+            };
+        }
+        Some(Taker {
+            name: self.name(function.name)?,
+            position: packet?,
+            socket: socket.filter(|position| *position <= REGISTERS),
         })
     }
 
@@ -118,7 +134,11 @@ impl Btf<'_> {
     }
 
     fn is_packet(&self, t: &Type) -> bool {
+        self.is_called(t, b"sk_buff")
+    }
+
+    fn is_called(&self, t: &Type, structure: &[u8]) -> bool {
         // A module may know it by its announcement alone.
-        matches!(t.kind, STRUCT | FWD) && self.name(t.name) == Some(b"sk_buff")
+        matches!(t.kind, STRUCT | FWD) && self.name(t.name) == Some(structure)
     }
 }

@@ -210,6 +210,40 @@ fn functions_that_take_a_packet_are_listed_by_the_section_that_describes_them() 
 }
 
 #[test]
+fn a_socket_beside_the_packet_is_found_on_either_side() {
+    let mut b = kernel();
+    b.composite(STRUCT, false, "sock", &[]); // 21
+    b.simple(PTR, "", 21); // 22
+    let functions = [
+        ("before", &[22, 7][..]),
+        ("behind", &[7, 1, 22]),
+        ("behind_a_structure", &[7, 5, 22]),
+        ("too_far", &[7, 1, 1, 1, 1, 1, 22]),
+        ("two", &[7, 22, 22]),
+    ];
+    for (prototype, (name, arguments)) in (23..).step_by(2).zip(functions) {
+        b.prototype(arguments);
+        b.simple(FUNC, name, prototype);
+    }
+    let btf = Btf::parse(b.bytes(), None, &[]).expect("sound BTF");
+    let found: Vec<_> = btf
+        .takers()
+        .skip_while(|taker| taker.name == b"takes_second")
+        .map(|taker| (taker.position, taker.socket))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Some(2), Some(1)),
+            (Some(1), Some(3)),
+            (Some(1), None),
+            (Some(1), None),
+            (Some(1), Some(2)),
+        ]
+    );
+}
+
+#[test]
 fn what_is_no_btf_is_refused_with_the_reason() {
     let error = |bytes: &[u8]| {
         Btf::parse(bytes.to_vec(), None, &WANTED)

@@ -108,6 +108,25 @@ fn a_packet_that_is_not_in_a_register_is_not_guessed() {
 }
 
 #[test]
+fn a_socket_is_where_all_functions_of_the_name_have_it() {
+    let mut b = kernel(&[]); // up to 6
+    b.composite(STRUCT, false, "sock", &[]); // 7
+    b.simple(PTR, "", 7); // 8
+    b.prototype(&[8, 2]); // 9
+    b.simple(FUNC, "sends", 9);
+    b.simple(FUNC, "unlike", 9);
+    b.simple(FUNC, "unlike", 6);
+    let sections = BTreeMap::from([(None, described(&b))]);
+    let functions = Functions::select(&sections, None, EVERYTHING);
+    let places: Vec<_> = functions
+        .found
+        .iter()
+        .map(|function| (&*function.symbol, function.position, function.socket))
+        .collect();
+    assert_eq!(places, [("sends", 2, Some(1)), ("unlike", 2, None)]);
+}
+
+#[test]
 fn what_is_called_after_a_packets_end_is_left_out() {
     let functions = Functions::select(
         &of_kernel(&["kfree_skbmem", "skb_release_head_state"]),

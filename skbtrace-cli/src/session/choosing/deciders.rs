@@ -56,6 +56,7 @@ fn hook(name: String) -> &'static Hook {
         layer3: Layer3::Any,
         layer4: Layer4::Any,
         bare: false,
+        queued: false,
         follows: false,
         begins: false,
         module: None,

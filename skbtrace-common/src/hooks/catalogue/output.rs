@@ -11,10 +11,12 @@ use crate::hooks::{
 
 pub(super) const ROWS: &[Hook] = &[
     // ---- sockets --------------------------------------------------------------------------
-    // The TCP header is not there yet, nor is any other: the tuple is read from the socket.
+    // The TCP header is not there yet, nor is any other. What stays in the queue to be sent again
+    // has no skb->sk: the copy that is sent gets it (__tcp_transmit_skb, net/ipv4/tcp_output.c, all
+    // four kernels). So the tuple is read from the function's socket.
     of_socket!("__tcp_transmit_skb", Socket, Skb(2), 1)
         .only(Tcp)
-        .bare(),
+        .queued(),
     // Arguments (sk, skb), on 7.2 also the error (include/trace/events/tcp.h).
     hop(
         "tcp_retransmit_skb",
@@ -27,7 +29,7 @@ pub(super) const ROWS: &[Hook] = &[
     .kind(Kind::Socket)
     .sets(SOCKET)
     .only(Tcp)
-    .bare(),
+    .queued(),
     // Not udp_send_skb and udp_v6_send_skb, one step before: they fill in the UDP header, so at
     // their entry the ports are whatever the buffer held (all four kernels).
     of_socket!("ip_send_skb", Socket, Skb(2), 0)

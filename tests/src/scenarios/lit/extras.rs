@@ -1,6 +1,6 @@
 //! Sockets that the other trials have no use for: packet sockets, full ones, tun.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpStream};
@@ -18,6 +18,7 @@ use crate::netns::Netns;
 use crate::process;
 use crate::topology::at;
 use crate::traffic;
+use crate::wait::{self, SOON};
 
 /// Sockets that get all that passes `iface`, each in another way.
 pub fn packet_sockets(net: &Netns, iface: &str) -> Result<[OwnedFd; 3]> {
@@ -96,7 +97,22 @@ pub fn full_sockets(from: &Netns, to: &Netns, address: &str) -> Result<()> {
     for _ in 0..10 {
         traffic::send(&sender, target, &[b'x'; 1000])?;
     }
-    Ok(())
+    // A busy machine delivers them later, and a socket that is closed by then is never full.
+    wait::until("a full raw socket", SOON, || {
+        Ok((refused_by_raw_sockets(to)? > 0).then_some(()))
+    })
+}
+
+/// How many packets found no room in the raw sockets of a host.
+fn refused_by_raw_sockets(net: &Netns) -> Result<u64> {
+    let table = net.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/raw")?))?;
+    // The last column (raw_sock_seq_show, net/ipv4/raw.c).
+    let refused = table.lines().skip(1).map(|line| {
+        let last = line.split_whitespace().last().context("an empty line")?;
+        last.parse::<u64>()
+            .with_context(|| format!("no number of drops: {line}"))
+    });
+    refused.sum()
 }
 
 /// A datagram to a group that the sender has joined.

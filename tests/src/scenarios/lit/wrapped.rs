@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::tour::{attempt, datagram, set};
 use crate::scenarios::ipsec::{self, CIPHER, Protection};
 use crate::topology::link::{LEFT, LEFT6, Link, RIGHT, RIGHT6};
-use crate::topology::tunnel::{Kind, LEFT_INNER, RIGHT_INNER, Tunnel};
+use crate::topology::tunnel::{Kind, Tunnel};
 use crate::topology::{CLIENT_PORT, PORT, at, ip};
 use crate::traffic::{self, exchange::Exchange};
 
@@ -14,12 +14,8 @@ pub fn tunnels() -> Result<()> {
     for kind in Kind::ALL {
         let through = || -> Result<()> {
             let tunnel = Tunnel::build(kind)?;
-            let (left, right) = (&tunnel.link.left, &tunnel.link.right);
-            let exchange = Exchange::open(
-                (left, at(LEFT_INNER, CLIENT_PORT)?),
-                (right, at(RIGHT_INNER, PORT)?),
-            )?;
-            exchange.ask(at(RIGHT_INNER, PORT)?).map(drop)
+            let [_, server] = tunnel.inner()?;
+            tunnel.exchange()?.ask(server).map(drop)
         };
         if let Err(error) = through() {
             println!("LIT {}: {error:#}", kind.name());
