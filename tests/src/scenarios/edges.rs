@@ -16,7 +16,7 @@ use crate::kernel_trace::KernelTrace;
 use crate::story::hop;
 use crate::topology::link::{LEFT, Link, RIGHT, written};
 use crate::topology::node::{self, Routed, SERVER_MAC};
-use crate::topology::{self, CLIENT_PORT, PORT, at};
+use crate::topology::{self, CLIENT_PORT, Ip, PORT, at};
 use crate::tracer::{Outcome, Tracer};
 use crate::traffic::{self, exchange::Exchange};
 use crate::xdp::{Mode, XdpDrop};
@@ -40,8 +40,10 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = handed_on.trials();
     trials.extend([
         trial("xdp_drops", xdp_drops),
-        trial("ipvs_tells", ipvs_tells),
-        trial("ipvs_masqueraded", ipvs_masqueraded),
+        trial("ipvs_tells", || ipvs_tells(Ip::V4)),
+        trial("ipvs_tells_ipv6", || ipvs_tells(Ip::V6)),
+        trial("ipvs_masqueraded", || ipvs_masqueraded(Ip::V4)),
+        trial("ipvs_masqueraded_ipv6", || ipvs_masqueraded(Ip::V6)),
     ]);
     trials
 }
@@ -180,64 +182,63 @@ fn tun_hands_over(turn: &Turn) -> Result<()> {
 }
 
 /// IPVS's own functions, in the order of the packet's way through them.
-fn ipvs_tells() -> Result<()> {
-    let routed = Routed::build()?;
+fn ipvs_tells(ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_ipvs()?;
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(node::SERVER, PORT)?),
-    )?;
+    let exchange = routed.exchange()?;
+    let ends = routed.addresses();
     let options = [
         "--route",
         "--ipvs",
         "--wide",
         "-H",
-        node::CLIENT,
+        ends.client,
         "--proto",
         "udp",
     ];
     let tracer = Tracer::start(&options)?;
-    let seen = exchange.ask(at(node::SERVICE, PORT)?)?;
-    exchange.answer(seen, at(node::SERVICE, PORT)?)?;
+    let seen = exchange.ask(ends.service()?)?;
+    exchange.answer(seen, ends.service()?)?;
     let outcome = tracer.stop()?;
-    let to_service = format!("->{}:{PORT}", node::SERVICE);
-    let to_server = format!("->{}:{PORT}", node::SERVER);
+    let (service, server) = (ends.service()?, ends.server()?);
+    let (to_service, to_server) = (format!("->{service}"), format!("->{server}"));
+    let receives = ip.of(&["ip_rcv"], &["ipv6_rcv"]);
+    let delivers = ip.of(&["udp_rcv"], &["udpv6_rcv"]);
+    // 5.10 has a function for each hook, later kernels one for all.
+    let takes = ip.of(
+        &["ip_vs_in_hook", "ip_vs_in", "ip_vs_remote_request4"],
+        &["ip_vs_in_hook", "ip_vs_in", "ip_vs_remote_request6"],
+    );
     outcome.explain((|| {
         outcome.complete()?;
         let node = &routed.node;
         let id = outcome
-            .identity(&hop(&["ip_rcv"]).inside(node).pkt(&to_service))?
+            .identity(&hop(receives).inside(node).pkt(&to_service))?
             .id;
-        // 5.10 has a function for each hook, later kernels one for all.
-        let into = hop(&["ip_vs_in_hook", "ip_vs_in", "ip_vs_remote_request4"]);
         outcome.in_order(&[
-            into.inside(node).pkt(&to_service).id(id),
+            hop(takes).inside(node).pkt(&to_service).id(id),
             hop(&["ip_vs_schedule"])
                 .inside(node)
                 .pkt(&to_service)
                 .id(id),
-            hop(&["ip_vs_nat_xmit"])
+            hop(ip.of(&["ip_vs_nat_xmit"], &["ip_vs_nat_xmit_v6"]))
                 .inside(node)
                 .pkt(&to_service)
                 .id(id),
-            hop(&["ip_output"]).inside(node).pkt(&to_server).id(id),
-            hop(&["udp_rcv"])
-                .inside(&routed.server)
+            hop(ip.of(&["ip_output"], &["ip6_output"]))
+                .inside(node)
                 .pkt(&to_server)
                 .id(id),
+            hop(delivers).inside(&routed.server).pkt(&to_server).id(id),
         ])?;
         let back = outcome
-            .identity(
-                &hop(&["ip_rcv"])
-                    .inside(node)
-                    .pkt(&format!("{}:{PORT}->", node::SERVER)),
-            )?
+            .identity(&hop(receives).inside(node).pkt(&format!("{server}->")))?
             .id;
         outcome.in_order(&[
             hop(&["handle_response"]).inside(node).id(back),
-            hop(&["udp_rcv"])
+            hop(delivers)
                 .inside(&routed.client)
-                .pkt(&format!("{}:{PORT}->", node::SERVICE))
+                .pkt(&format!("{service}->"))
                 .id(back),
         ])
     })())
@@ -245,15 +246,19 @@ fn ipvs_tells() -> Result<()> {
 
 /// IPVS gives the packet the server's address and netfilter the node's, as kube-proxy has it: one
 /// packet all the way, and the answer likewise.
-fn ipvs_masqueraded() -> Result<()> {
-    let routed = Routed::build()?;
+fn ipvs_masqueraded(ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_ipvs()?;
     // Or else IPVS hides its packets from netfilter's translation.
     routed.node.sysctl("ipv4/vs/conntrack", "1")?;
     routed.masquerade(Frontend::first_that_works()?)?;
     let exchange = routed.exchange()?;
-    let service = at(node::SERVICE, PORT)?;
-    let filter = format!("{},{}", node::CLIENT, node::SERVER);
+    let ends = routed.addresses();
+    let service = ends.service()?;
+    let filter = format!("{},{}", ends.client, ends.server);
+    let sends = ip.of(&["ip_send_skb"], &["ip6_send_skb"]);
+    let receives = ip.of(&["ip_rcv"], &["ipv6_rcv"]);
+    let delivers = ip.of(&["udp_rcv"], &["udpv6_rcv"]);
     let options = [
         "--route", "--ipvs", "--nat", "--wide", "-H", &filter, "--proto", "udp",
     ];
@@ -261,20 +266,18 @@ fn ipvs_masqueraded() -> Result<()> {
     let seen = exchange.ask(service)?;
     exchange.answer(seen, service)?;
     let outcome = tracer.stop()?;
-    let (client, server) = (at(node::CLIENT, CLIENT_PORT)?, at(node::SERVER, PORT)?);
+    let (client, server) = (ends.client()?, ends.server()?);
     let udp = |from: SocketAddr, to: SocketAddr| format!("U:{from}->{to}");
     outcome.explain((|| {
         outcome.complete()?;
         ensure!(
-            seen.ip() == topology::ip(node::NODE_OUT)?,
+            seen.ip() == topology::ip(ends.node_out)?,
             "the server saw {seen}"
         );
         let node = &routed.node;
-        let id = outcome
-            .identity(&hop(&["ip_send_skb"]).inside(&routed.client))?
-            .id;
+        let id = outcome.identity(&hop(sends).inside(&routed.client))?.id;
         outcome.in_order(&[
-            hop(&["ip_vs_nat_xmit"])
+            hop(ip.of(&["ip_vs_nat_xmit"], &["ip_vs_nat_xmit_v6"]))
                 .inside(node)
                 .pkt(&udp(client, service))
                 .id(id),
@@ -283,7 +286,7 @@ fn ipvs_masqueraded() -> Result<()> {
                 .on("eth0")
                 .pkt(&udp(seen, server))
                 .id(id),
-            hop(&["udp_rcv"])
+            hop(delivers)
                 .inside(&routed.server)
                 .pkt(&udp(seen, server))
                 .id(id),
@@ -301,16 +304,11 @@ fn ipvs_masqueraded() -> Result<()> {
             row.map(drop).context("netfilter translated nothing")
         };
         translation(client, seen, id)?;
-        let back = outcome
-            .identity(&hop(&["ip_send_skb"]).inside(&routed.server))?
-            .id;
+        let back = outcome.identity(&hop(sends).inside(&routed.server))?.id;
         outcome.in_order(&[
-            hop(&["ip_rcv"])
-                .inside(node)
-                .pkt(&udp(server, seen))
-                .id(back),
+            hop(receives).inside(node).pkt(&udp(server, seen)).id(back),
             hop(&["handle_response"]).inside(node).id(back),
-            hop(&["udp_rcv"])
+            hop(delivers)
                 .inside(&routed.client)
                 .pkt(&udp(service, client))
                 .id(back),

@@ -8,11 +8,11 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use super::trial;
+use crate::process;
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::{CLIENT_PORT, PORT, at};
 use crate::tracer::Tracer;
 use crate::traffic;
-use crate::wait::LONG;
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -50,14 +50,26 @@ fn debug_lines() -> Result<()> {
     })())
 }
 
+/// Functions of each kind that the catalogue has, and of each way to take a packet; those that follow
+/// packets are listened to anyhow.
+const FUNCTIONS: &str = "^(ip_rcv|ipv6_rcv|arp_rcv|__netif_receive_skb_core|__tcp_transmit_skb|\
+    tcp_retransmit_skb|neigh_resolve_output|tcp_rcv_established|iptunnel_xmit|ip6_local_out|kfree_skb|\
+    qdisc_drop|qdisc_dequeue|br_handle_frame|nf_hook_slow|nft_do_chain|ipt_do_table|nf_conntrack_in|\
+    nf_nat_manip_pkt)$";
+
+/// Modules that have some of them.
+const MODULES: [&str; 5] = ["bridge", "ip_tables", "nf_tables", "nf_conntrack", "nf_nat"];
+
 /// What listens to a function, and how.
 type Attached = BTreeSet<String>;
 
 fn accepted(filter: &[&str]) -> Result<()> {
-    // Something to listen to.
-    let _link = Link::build_with_ipv6()?;
+    for module in MODULES {
+        // Built in, or not there: then its rows are not attached.
+        let _ = process::run("modprobe", &["-q", module]);
+    }
     let usual = attached(filter, &["-v"])?;
-    ensure!(!usual.is_empty(), "nothing is attached");
+    ensure!(usual.len() > 15, "only {usual:?} are attached");
     for shape in [&["-vv"][..], &["-v", "--whole-programs"]] {
         let other = attached(filter, shape)?;
         let differ: Vec<_> = usual.symmetric_difference(&other).collect();
@@ -70,8 +82,8 @@ fn accepted(filter: &[&str]) -> Result<()> {
 }
 
 fn attached(filter: &[&str], shape: &[&str]) -> Result<Attached> {
-    let options = [&["--set", "all"], filter, shape].concat();
-    let outcome = Tracer::start_within(LONG * 4, &options)?.stop()?;
+    let options = [&["--set", "all", "--func", FUNCTIONS], filter, shape].concat();
+    let outcome = Tracer::start(&options)?.stop()?;
     outcome.explain((|| {
         ensure!(
             !outcome.said().contains("loaded whole"),

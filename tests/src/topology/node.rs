@@ -267,8 +267,8 @@ impl Routed {
 
     /// The Service by IPVS, masquerading as kube-proxy's IPVS does. Skips where there is none.
     pub fn serve_by_ipvs(&self) -> Result<()> {
-        let service = format!("{SERVICE}:{PORT}");
-        let server = format!("{SERVER}:{PORT}");
+        let ends = self.addresses();
+        let (service, server) = (ends.service()?.to_string(), ends.server()?.to_string());
         for protocol in ["-u", "-t"] {
             let add: &[&str] = &["-A", protocol, &service, "-s", "rr"];
             if let Err(error) = self.node.run("ipvsadm", add) {
@@ -278,9 +278,13 @@ impl Routed {
             self.node.run("ipvsadm", &real)?;
         }
         // IPVS takes what is for the node itself.
+        let own = match self.ip {
+            Ip::V4 => format!("{}/32", ends.service),
+            Ip::V6 => format!("{}/128", ends.service),
+        };
         self.node.ip(&format!(
             "link add ipvs0 type dummy\n\
-             addr add {SERVICE}/32 dev ipvs0\n"
+             addr add {own} dev ipvs0\n"
         ))
     }
 }

@@ -16,9 +16,17 @@ pub(super) const ROWS: &[Hook] = &[
         .sets(IPVS)
         .v4()
         .module("ip_vs"),
+    function!("ip_vs_remote_request6", Netfilter, Skb(2))
+        .sets(IPVS)
+        .v6()
+        .module("ip_vs"),
     function!("ip_vs_local_request4", Netfilter, Skb(2))
         .sets(IPVS)
         .v4()
+        .module("ip_vs"),
+    function!("ip_vs_local_request6", Netfilter, Skb(2))
+        .sets(IPVS)
+        .v6()
         .module("ip_vs"),
     hop(
         "ip_vs_in",
@@ -43,22 +51,42 @@ pub(super) const ROWS: &[Hook] = &[
         .sets(IPVS)
         .v4()
         .module("ip_vs"),
+    function!("ip_vs_nat_xmit_v6", Netfilter, Skb(1))
+        .sets(IPVS)
+        .v6()
+        .module("ip_vs"),
     function!("ip_vs_dr_xmit", Netfilter, Skb(1))
         .sets(IPVS)
         .v4()
         .module("ip_vs"),
+    function!("ip_vs_dr_xmit_v6", Netfilter, Skb(1))
+        .sets(IPVS)
+        .v6()
+        .module("ip_vs"),
     function!("ip_vs_tunnel_xmit", Netfilter, Skb(1))
         .sets(IPVS)
         .v4()
+        .module("ip_vs"),
+    function!("ip_vs_tunnel_xmit_v6", Netfilter, Skb(1))
+        .sets(IPVS)
+        .v6()
         .module("ip_vs"),
     // ---- and back -------------------------------------------------------------------------
     function!("ip_vs_reply4", Netfilter, Skb(2))
         .sets(IPVS)
         .v4()
         .module("ip_vs"),
+    function!("ip_vs_reply6", Netfilter, Skb(2))
+        .sets(IPVS)
+        .v6()
+        .module("ip_vs"),
     function!("ip_vs_local_reply4", Netfilter, Skb(2))
         .sets(IPVS)
         .v4()
+        .module("ip_vs"),
+    function!("ip_vs_local_reply6", Netfilter, Skb(2))
+        .sets(IPVS)
+        .v6()
         .module("ip_vs"),
     hop(
         "ip_vs_out",

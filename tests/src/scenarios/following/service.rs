@@ -16,7 +16,10 @@ use crate::traffic;
 pub fn trials() -> Vec<Trial> {
     let services = format!("{},{}", node::V4.service, node::V6.service);
     let mut trials = Turns::with(&["--route", "--wide", "-H", &services, "--proto", "udp"]);
-    trials.trial("follow_ipvs", ipvs);
+    for ip in Ip::BOTH {
+        let name = format!("follow_ipvs{}", ip.suffix());
+        trials.trial(name, move |turn| ipvs(turn, ip));
+    }
     for frontend in [Frontend::Legacy, Frontend::Nft] {
         for ip in Ip::BOTH {
             let name = format!("follow_service_{frontend}{}", ip.suffix());
@@ -81,19 +84,20 @@ fn service(turn: &Turn, frontend: Frontend, ip: Ip) -> Result<()> {
 }
 
 /// IPVS translates without a word to netfilter's NAT.
-fn ipvs(turn: &Turn) -> Result<()> {
-    let routed = Routed::build()?;
+fn ipvs(turn: &Turn, ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_ipvs()?;
+    let ends = routed.addresses();
+    let to_service = format!("->{}", ends.service()?);
+    let to_server = format!("U:{}->{}", ends.client()?, ends.server()?);
     let tracer = turn.listen()?;
     ask_service(&routed)?;
     let outcome = tracer.stop()?;
-    let to_service = format!("->{}:{PORT}", node::SERVICE);
-    let to_server = format!("U:{}:{CLIENT_PORT}->{}:{PORT}", node::CLIENT, node::SERVER);
     outcome.explain((|| {
         outcome.complete()?;
         let id = outcome.identity(&hop(&[]).pkt(&to_service))?.id;
         outcome.in_order(&[
-            hop(&["ip_rcv"])
+            hop(ip.of(&["ip_rcv"], &["ipv6_rcv"]))
                 .inside(&routed.node)
                 .pkt(&to_service)
                 .id(id),
@@ -102,7 +106,7 @@ fn ipvs(turn: &Turn) -> Result<()> {
                 .on("eth0")
                 .pkt(&to_server)
                 .id(id),
-            hop(&["udp_rcv"])
+            hop(ip.of(&["udp_rcv"], &["udpv6_rcv"]))
                 .inside(&routed.server)
                 .pkt(&to_server)
                 .id(id),

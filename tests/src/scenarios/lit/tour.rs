@@ -12,7 +12,7 @@ use crate::netns::Netns;
 use crate::topology::link::{LEFT, LEFT_MAC, LEFT6, Link, RIGHT, RIGHT_MAC, RIGHT6};
 use crate::topology::node::{self, Routed};
 use crate::topology::{
-    CLIENT, CLIENT_PORT, CLIENT6, Cluster, PORT, Plan, SERVER, SERVER6, SERVICE, at, ip,
+    CLIENT, CLIENT_PORT, CLIENT6, Cluster, Ip, PORT, Plan, SERVER, SERVER6, SERVICE, at, ip,
 };
 use crate::traffic::{self, exchange::Exchange, stream};
 use crate::wait::{self, LONG};
@@ -379,27 +379,33 @@ fn flow_table() -> Result<()> {
 }
 
 fn balancer() -> Result<()> {
-    let routed = Routed::build()?;
+    for ip in Ip::BOTH {
+        balanced(ip)?;
+    }
+    Ok(())
+}
+
+fn balanced(ip: Ip) -> Result<()> {
+    let routed = Routed::build_for(ip)?;
     routed.serve_by_ipvs()?;
-    let exchange = Exchange::open(
-        (&routed.client, at(node::CLIENT, CLIENT_PORT)?),
-        (&routed.server, at(node::SERVER, PORT)?),
-    )?;
-    let seen = exchange.ask(at(node::SERVICE, PORT)?)?;
-    exchange.answer(seen, at(node::SERVICE, PORT)?)?;
-    let to = at(node::SERVICE, PORT)?;
-    traffic::tcp_conversation(&routed.client, to, &routed.server, at(node::SERVER, PORT)?)?;
+    let ends = routed.addresses();
+    let (service, server) = (ends.service()?, ends.server()?);
+    let exchange = routed.exchange()?;
+    let seen = exchange.ask(service)?;
+    exchange.answer(seen, service)?;
+    traffic::tcp_conversation(&routed.client, service, &routed.server, server)?;
     // From the node itself, and the two other ways to the server.
-    datagram(&routed.node, to, 10)?;
-    set(
-        &routed.node,
-        "ipvsadm -A -u 10.96.0.10:7001 -s rr
-         ipvsadm -a -u 10.96.0.10:7001 -r 10.72.2.2:7001 -g
-         ipvsadm -A -u 10.96.0.10:7002 -s rr
-         ipvsadm -a -u 10.96.0.10:7002 -r 10.72.2.2:7002 -i",
-    );
-    for port in [7001, 7002] {
-        datagram(&routed.client, at(node::SERVICE, port)?, 10)?;
+    datagram(&routed.node, service, 10)?;
+    for (port, way) in [(7001, "-g"), (7002, "-i")] {
+        let (service, server) = (at(ends.service, port)?, at(ends.server, port)?);
+        set(
+            &routed.node,
+            &format!(
+                "ipvsadm -A -u {service} -s rr
+                 ipvsadm -a -u {service} -r {server} {way}"
+            ),
+        );
+        datagram(&routed.client, service, 10)?;
     }
     Ok(())
 }
