@@ -3,7 +3,7 @@
 //! **Invariant:** with the options of the run that was recorded it prints what that run printed,
 //! byte for byte; and neither root nor the machine is asked for anything.
 
-mod rows;
+pub mod rows;
 
 use std::{
     fs::File,

@@ -18,6 +18,7 @@ use skbtrace_cli::{
     printer::{Printer, Printing},
     recording::{Item, Learnt, Note, Reader, RecordingError, VERSION},
     render::{Format, TableOptions, TimeFormat},
+    replay::rows::Rows,
     row_set::RowSet,
 };
 
@@ -252,6 +253,7 @@ fn losses_are_told() {
 fn replay_here(bytes: &[u8], printed: &Path) -> Result<String, RecordingError> {
     let mut reader = Reader::open(bytes)?;
     let mut names = Learnt::new(reader.start().layout());
+    let mut rows = Rows::default();
     let table = TableOptions {
         time: TimeFormat::WallClock {
             unix_offset_ns: reader.start().unix_offset_ns,
@@ -272,16 +274,23 @@ fn replay_here(bytes: &[u8], printed: &Path) -> Result<String, RecordingError> {
     printer.begin().expect("it prints");
     let ending = loop {
         match reader.next() {
-            Ok(Some(Item::Record(record))) => {
+            Ok(Some(Item::Record(mut record))) => {
+                rows.translate(&mut record);
                 printer.event((&record).into(), &names).expect("it prints");
             }
             Ok(Some(Item::Note(Note::Lost(gap)))) => printer.lost(&gap, &names),
-            Ok(Some(Item::Note(note))) => {
+            Ok(Some(Item::Note(mut note))) => {
                 if let Note::Hook {
-                    row, hidden: true, ..
-                } = note
+                    row,
+                    name,
+                    function,
+                    hidden,
+                } = &mut note
                 {
-                    printer.hide(row);
+                    *row = rows.learn(*row, name, function);
+                    if *hidden {
+                        printer.hide(*row);
+                    }
                 }
                 names.take(&note);
             }
