@@ -189,23 +189,41 @@ impl Record {
                 Extra::Names(TableNames::parse(bytes)?),
                 size_of::<RawVerdict>(),
             ),
-            KIND_CONNTRACK => (
-                Extra::Conntrack(Box::new(read(bytes)?)),
-                size_of::<RawConntrack>(),
-            ),
-            KIND_NAT => (Extra::Nat(Box::new(read(bytes)?)), size_of::<RawNat>()),
-            KIND_NEIGHBOUR => (
-                Extra::Neighbour(Box::new(read(bytes)?)),
-                size_of::<RawNeighbour>(),
-            ),
-            KIND_SOCKET => (
-                Extra::Socket(Box::new(read(bytes)?)),
-                size_of::<RawSocket>(),
-            ),
-            KIND_TUNNEL => (
-                Extra::Tunnel(Box::new(read(bytes)?)),
-                size_of::<RawTunnel>(),
-            ),
+            KIND_CONNTRACK => {
+                let extra = RawConntrack {
+                    event,
+                    ..read(bytes)?
+                };
+                (Extra::Conntrack(Box::new(extra)), size_of::<RawConntrack>())
+            }
+            KIND_NAT => {
+                let extra = RawNat {
+                    event,
+                    ..read(bytes)?
+                };
+                (Extra::Nat(Box::new(extra)), size_of::<RawNat>())
+            }
+            KIND_NEIGHBOUR => {
+                let extra = RawNeighbour {
+                    event,
+                    ..read(bytes)?
+                };
+                (Extra::Neighbour(Box::new(extra)), size_of::<RawNeighbour>())
+            }
+            KIND_SOCKET => {
+                let extra = RawSocket {
+                    event,
+                    ..read(bytes)?
+                };
+                (Extra::Socket(Box::new(extra)), size_of::<RawSocket>())
+            }
+            KIND_TUNNEL => {
+                let extra = RawTunnel {
+                    event,
+                    ..read(bytes)?
+                };
+                (Extra::Tunnel(Box::new(extra)), size_of::<RawTunnel>())
+            }
             kind => return Err(RecordError::UnknownKind(kind)),
         };
         let (stack, bytes) = if event.flags & (HAS_STACK | HAS_BYTES) == 0 {
