@@ -28,6 +28,7 @@ const GUEST: &[Package] = &[
     package("iptables", "xtables-nft-multi"),
     package("nftables", "nft"),
     package("ebtables", "ebtables-legacy"),
+    package("arptables", "arptables-legacy"),
     package("iputils-ping", "ping"),
     package("conntrack", "conntrack"),
     package("ipvsadm", "ipvsadm"),
