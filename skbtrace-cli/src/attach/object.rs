@@ -3,6 +3,9 @@
 //! aya loads a program once; here one program is loaded once for every function, with a different
 //! constant in it, so the object is taken apart by aya-obj and loaded by ourselves.
 
+mod constants;
+mod maps;
+
 use std::{
     cell::{OnceCell, RefCell},
     collections::HashMap,
@@ -12,35 +15,26 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use aya_obj::{
-    EbpfSectionKind, Map, Object,
-    generated::{bpf_insn, bpf_map_type},
-};
+use aya_obj::{Object, generated::bpf_insn};
 use skbtrace_common::{
     Plain as _,
-    config::{Config, Constant, USE_PERF},
+    config::{Config, USE_PERF},
     hooks::Binding,
 };
 
+pub use self::{
+    constants::KernelFunctions,
+    maps::{MapName, size_of_followed},
+};
+use self::{
+    constants::{bind, configure},
+    maps::{DEBUG, FOLLOWED, PERF, RING, create, placeholder},
+};
 use super::{
     specialise::specialise,
     sys::{self, ProgramKind},
 };
-use crate::kernel::layout::Session;
-#[cfg(doc)]
-use skbtrace_common::config::USE_CAST;
 
-/// Maps by the transport that needs them; the other's stand empty in their place.
-const RING: &str = "EVENTS";
-const PERF: &str = "PERF_EVENTS";
-const DEBUG: &str = "DEBUG";
-const COUNTERS: &str = "COUNTERS";
-/// Variables that start as zero; there is one, `STOPPED`.
-const SWITCH: &str = ".bss";
-/// Which packets are followed.
-const FOLLOWED: &str = ".bss.followed";
-/// Where a symbol's name is put and its address found.
-const SYMBOL: &str = ".bss.symbol";
 /// Room for the verifier's explanation of a refusal.
 const LOG_SIZE: usize = 1 << 20;
 
@@ -132,31 +126,6 @@ pub struct Shape {
     /// Kernel functions that the programs may call.
     pub functions: KernelFunctions,
 }
-
-/// Numbers of kernel functions in the kernel's BTF.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KernelFunctions {
-    /// Of `bpf_rdonly_cast`, where it is used ([`USE_CAST`]).
-    pub cast: Option<u32>,
-    /// For programs at a function's entry and return ([`Binding::with_session`]).
-    pub session: Option<Session>,
-}
-
-impl KernelFunctions {
-    /// By what stands for it in the image (`kernel.rs`); `None` for one that is not used, whose
-    /// calls are dead code and stay as they are.
-    const fn number(self, placeholder: i32) -> Option<u32> {
-        match (placeholder, self.session) {
-            (RDONLY_CAST, _) => self.cast,
-            (SESSION_IS_RETURN, Some(session)) => Some(session.is_return),
-            (SESSION_COOKIE, Some(session)) => Some(session.cookie),
-            _ => None,
-        }
-    }
-}
-
-/// Size of a bucket of [`FOLLOWED`], bytes: four places with address, identity and parent.
-const BUCKET: u32 = 4 * 3 * 8;
 
 impl Loaded {
     /// Takes the object apart, writes the configuration into it and creates its maps.
@@ -285,126 +254,7 @@ impl Loaded {
 
     /// Takes a map out: the events of the transport in use, the counters or the debug log.
     pub fn take(&mut self, map: MapName) -> Option<MapData> {
-        self.maps.remove(match map {
-            MapName::Ring => RING,
-            MapName::Perf => PERF,
-            MapName::Debug => DEBUG,
-            MapName::Counters => COUNTERS,
-            MapName::Switch => SWITCH,
-            MapName::Followed => FOLLOWED,
-            MapName::Symbol => SYMBOL,
-        })
-    }
-}
-
-/// Maps that user space reads.
-#[derive(Clone, Copy, Debug)]
-pub enum MapName {
-    /// Events, ring buffer.
-    Ring,
-    /// Events, perf event array.
-    Perf,
-    /// Numbers of debug lines, ring buffer.
-    Debug,
-    /// What each CPU counted.
-    Counters,
-    /// The word that ends the run.
-    Switch,
-    /// Which packets are followed.
-    Followed,
-    /// A symbol's name and address.
-    Symbol,
-}
-
-/// Bytes of the table of packets that are followed.
-#[must_use]
-pub fn size_of_followed(config: &Config) -> u32 {
-    (config.follow_mask + 1).saturating_mul(BUCKET)
-}
-
-fn create(name: &str, map: &Map) -> Result<MapData, ObjectError> {
-    let short: String = name.chars().take(15).collect();
-    let short = short.trim_start_matches('.');
-    let mut map = map.clone();
-    if map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32 {
-        // aya-ebpf defines it with the size of a pointer; the kernel wants none.
-        map.set_value_size(0);
-    }
-    let data = MapData::create(map.clone(), short, None).map_err(|source| ObjectError::Map {
-        name: name.to_owned(),
-        source,
-    })?;
-    let fill = |source| ObjectError::Fill {
-        name: name.to_owned(),
-        source,
-    };
-    // What starts as zero is zero, and may have another size by now.
-    if !map.data().is_empty() && map.section_kind() != EbpfSectionKind::Bss {
-        sys::set_only_element(data.fd().as_fd(), map.data()).map_err(fill)?;
-    }
-    if map.section_kind() == EbpfSectionKind::Rodata {
-        sys::freeze(data.fd().as_fd()).map_err(fill)?;
-    }
-    Ok(data)
-}
-
-/// An array of one element in place of a map that this run does not use: its code is dead, but it
-/// still names a map, and the kernel may not know the real one's type.
-fn placeholder() -> Map {
-    Map::new_from_params(bpf_map_type::BPF_MAP_TYPE_ARRAY as u32, 4, 4, 1, 0)
-}
-
-const LOAD_IMMEDIATE_64: u8 = 0x18;
-const CALL: u8 = 0x85;
-/// `BPF_PSEUDO_KFUNC_CALL`: the call is of a kernel function by its number in BTF.
-const KERNEL_FUNCTION: u8 = 2;
-/// What stands for kernel functions in the image (`kernel.rs`).
-const RDONLY_CAST: i32 = 0x7e_0001;
-const SESSION_IS_RETURN: i32 = 0x7e_0002;
-const SESSION_COOKIE: i32 = 0x7e_0003;
-
-/// Writes the configuration's constants over their placeholders, and the numbers of kernel
-/// functions.
-fn configure(instructions: &mut [bpf_insn], config: &Config, functions: KernelFunctions) {
-    replace(instructions, |number| {
-        Constant::recognise(number).map(|constant| constant.value(config))
-    });
-    for instruction in instructions {
-        if instruction.code == CALL
-            && instruction.src_reg() == 0
-            && let Some(number) = functions.number(instruction.imm)
-        {
-            instruction.set_src_reg(KERNEL_FUNCTION);
-            instruction.imm = number.cast_signed();
-        }
-    }
-}
-
-/// Writes the binding over its placeholder.
-fn bind(instructions: &mut [bpf_insn], binding: Binding) {
-    replace(instructions, |number| {
-        (number == Binding::PLACEHOLDER).then_some(binding.0)
-    });
-}
-
-/// Replaces 64-bit immediates.
-fn replace(instructions: &mut [bpf_insn], new: impl Fn(u64) -> Option<u64>) {
-    let halves = |value: u64| {
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
-        let (low, high) = (value as u32, (value >> 32) as u32);
-        (low.cast_signed(), high.cast_signed())
-    };
-    for at in 1..instructions.len() {
-        let (first, second) = (&instructions[at - 1], &instructions[at]);
-        // Others, with a source register, are addresses of maps.
-        if first.code != LOAD_IMMEDIATE_64 || first.src_reg() != 0 {
-            continue;
-        }
-        let number =
-            u64::from(first.imm.cast_unsigned()) | u64::from(second.imm.cast_unsigned()) << 32;
-        if let Some(value) = new(number) {
-            (instructions[at - 1].imm, instructions[at].imm) = halves(value);
-        }
+        self.maps.remove(map.in_object())
     }
 }
 
@@ -444,11 +294,18 @@ fn map_hint(error: &MapError) -> &'static str {
         _ => "",
     }
 }
+
 #[cfg(test)]
 mod tests {
-    use skbtrace_common::{config::USE_CAST, hooks::HOOKS};
+    use skbtrace_common::{
+        config::{Constant, USE_CAST},
+        hooks::HOOKS,
+    };
 
-    use super::*;
+    use super::{
+        constants::{RDONLY_CAST, SESSION_COOKIE},
+        *,
+    };
 
     static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skbtrace"));
 
