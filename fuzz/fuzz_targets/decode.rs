@@ -80,7 +80,7 @@ fn print(format: Format, records: &[Record], names: &Learnt) -> anyhow::Result<(
     let mut printer = Printer::new(printing, output);
     printer.begin()?;
     for record in records {
-        printer.event(record, names)?;
+        printer.event(record.into(), names)?;
     }
     printer.end(names).map(drop)
 }
