@@ -10,7 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use skbtrace_cli::recording::{Item, Reader};
+use skbtrace_cli::{
+    record::RecordRef,
+    recording::{Item, Reader},
+};
 use skbtrace_common::Plain as _;
 use skbtrace_fuzz::chunks;
 
@@ -74,7 +77,7 @@ fn records(
             && kinds.insert((record.event.hook, record.event.kind))
         {
             let mut bytes = record.event.as_bytes().to_vec();
-            record.push_behind(&mut bytes);
+            RecordRef::from(&record).push_behind(&mut bytes);
             records.push(bytes);
         }
     }

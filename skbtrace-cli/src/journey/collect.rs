@@ -5,7 +5,7 @@
 //! a packet that it freed. That time is the events' own, so the same events make the same families,
 //! in the same order, however fast they are given.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque, hash_map::Entry};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -59,7 +59,9 @@ pub struct Counts {
 pub struct Journeys {
     limits: Limits,
     /// By the number of the packet that was first seen.
-    open: BTreeMap<u64, Growing>,
+    open: FxHashMap<u64, Growing>,
+    /// The numbers in `open`, the oldest first.
+    oldest: BTreeSet<u64>,
     /// Where in `open` a packet is, by its number: its family and its index there.
     places: FxHashMap<u64, (u64, usize)>,
     /// When families that are over are given back.
@@ -110,7 +112,8 @@ impl Journeys {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            open: BTreeMap::new(),
+            open: FxHashMap::default(),
+            oldest: BTreeSet::new(),
             places: FxHashMap::default(),
             due: BTreeSet::new(),
             hops: 0,
@@ -134,13 +137,14 @@ impl Journeys {
             self.counts.not_followed += 1;
             return;
         };
-        if !self.places.contains_key(&place.number) && self.is_late_release(place, event.hook) {
+        let known = self.places.get(&place.number).copied();
+        if known.is_none() && self.is_late_release(place, event.hook) {
             self.counts.late_releases += 1;
             return;
         }
         let hop = Hop::of(event, &mut self.texts);
-        let root = self.root_for(place, hop.time_ns);
-        self.add(root, place.number, hop);
+        let (root, index) = known.unwrap_or_else(|| self.begin(place, hop.time_ns));
+        self.add(root, index, hop);
         self.bound();
     }
 
@@ -196,7 +200,7 @@ impl Journeys {
         while let Some(&(_, root)) = self.due.first() {
             self.close(root, Closed::Ended);
         }
-        while let Some((&root, _)) = self.open.first_key_value() {
+        while let Some(&root) = self.oldest.first() {
             self.close(root, Closed::EndOfRun);
         }
     }
@@ -228,12 +232,9 @@ impl Journeys {
         role::of_row(row) == Role::Release && self.read.remove(&place.number)
     }
 
-    /// The family of a packet, which has a place in it then.
-    fn root_for(&mut self, place: Place, time_ns: u64) -> u64 {
+    /// Gives a packet a place: its family, and its index there.
+    fn begin(&mut self, place: Place, time_ns: u64) -> (u64, usize) {
         let Place { number, parent } = place;
-        if let Some(&(root, _)) = self.places.get(&number) {
-            return root;
-        }
         let continued = number <= self.newest;
         self.newest = self.newest.max(number);
         let of_parent = match parent {
@@ -256,18 +257,22 @@ impl Journeys {
                 note(&mut journey, gap);
             }
         }
-        let growing = self.open.entry(root).or_default();
-        self.places.insert(number, (root, growing.journeys.len()));
+        let growing = match self.open.entry(root) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                self.oldest.insert(root);
+                new.insert(Growing::default())
+            }
+        };
+        let place = (root, growing.journeys.len());
+        self.places.insert(number, place);
         growing.journeys.push(journey);
         growing.over_ns.push(None);
-        root
+        place
     }
 
-    fn add(&mut self, root: u64, number: u64, hop: Hop) {
+    fn add(&mut self, root: u64, index: usize, hop: Hop) {
         let Some(growing) = self.open.get_mut(&root) else {
-            return;
-        };
-        let Some(&(_, index)) = self.places.get(&number) else {
             return;
         };
         if fate::is_over(hop.row)
@@ -305,7 +310,7 @@ impl Journeys {
             };
             if let Some(&(_, root)) = self.due.first() {
                 self.close(root, Closed::Ended);
-            } else if let Some((&root, _)) = self.open.first_key_value() {
+            } else if let Some(&root) = self.oldest.first() {
                 self.counts.closed_early += 1;
                 self.close(root, Closed::Early(scarce));
             } else {
@@ -318,6 +323,7 @@ impl Journeys {
         let Some(mut growing) = self.open.remove(&root) else {
             return;
         };
+        self.oldest.remove(&root);
         if let Some(due_ns) = growing.due_ns {
             self.due.remove(&(due_ns, root));
         }

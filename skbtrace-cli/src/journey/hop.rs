@@ -21,17 +21,47 @@ use crate::{
 pub type Text = Arc<str>;
 
 /// The names that were met: each is kept once.
-#[derive(Debug, Default)]
-pub struct Texts(FxHashSet<Text>);
+#[derive(Debug)]
+pub struct Texts {
+    known: FxHashSet<Text>,
+    /// Names by where they were met last: most are asked for from the same place again and again.
+    recent: [Option<Text>; RECENT],
+}
+
+const RECENT: usize = 64;
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self {
+            known: FxHashSet::default(),
+            recent: [const { None }; RECENT],
+        }
+    }
+}
 
 impl Texts {
     /// The shared copy of a name.
     pub fn keep(&mut self, text: &str) -> Text {
-        if let Some(known) = self.0.get(text) {
+        // Names lie a few bytes apart at the least.
+        let place = (text.as_ptr().addr() >> 3) % RECENT;
+        if let Some(Some(recent)) = self.recent.get(place)
+            && **recent == *text
+        {
+            return Arc::clone(recent);
+        }
+        let kept = self.find(text);
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = Some(Arc::clone(&kept));
+        }
+        kept
+    }
+
+    fn find(&mut self, text: &str) -> Text {
+        if let Some(known) = self.known.get(text) {
             return Arc::clone(known);
         }
         let new: Text = text.into();
-        self.0.insert(Arc::clone(&new));
+        self.known.insert(Arc::clone(&new));
         new
     }
 }
