@@ -32,6 +32,17 @@ pub fn raise_open_files(needed: usize) {
     }
 }
 
+/// Lets large pieces of memory come from the kernel one by one, and go back to it when they are no
+/// longer needed. By itself the allocator keeps all that is no larger than what was once given back,
+/// and for each thread apart.
+pub fn keep_little_memory() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [(libc::M_MMAP_THRESHOLD, 1 << 18), (libc::M_ARENA_MAX, 1)] {
+        // SAFETY: takes numbers; nothing else has a say in these settings.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
 /// Gives memory back that was needed for the start alone. The allocator keeps what it once had from
 /// the kernel below what is still in use.
 pub fn return_free_memory() {

@@ -35,6 +35,7 @@ use crate::{
     kernel::features,
     output::Output,
     printer::{Flow, Printer, Printing},
+    process,
     recording::{Finish, Recording, Start},
     row_set::RowSet,
     settings::Settings,
@@ -69,6 +70,7 @@ pub fn run(settings: &Settings) -> Result<Ending> {
 }
 
 async fn trace(settings: &Settings) -> Result<Ending> {
+    process::keep_little_memory();
     features::require_privileges()?;
     let mut stop = Stop::new()?;
     // Opened first: a missing directory must not cost an attach.

@@ -110,3 +110,47 @@ fn icmp(message: Icmp) -> String {
     let name = if message.v6 { "ICMPv6" } else { "ICMP" };
     format!("{name} type {}", message.kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{IpPacket, Ports};
+
+    fn to(address: Option<&str>) -> Packet {
+        Packet::Ip(IpPacket {
+            src: None,
+            dst: address.map(|address| address.parse().expect("an address")),
+            transport: Transport::Udp(Ports { src: 1, dst: 53 }),
+        })
+    }
+
+    #[test]
+    fn whom_a_packet_is_for() {
+        let texts = [Some("10.0.0.1"), Some("fd00::1"), None].map(|address| towards(&to(address)));
+        assert_eq!(
+            texts,
+            ["UDP to 10.0.0.1:53", "UDP to [fd00::1]:53", "UDP to ?:53"]
+        );
+        assert_eq!(target(&to(Some("10.0.0.1"))), "UDP 10.0.0.1:53");
+        assert_eq!(towards(&Packet::Unknown), "a packet that could not be read");
+    }
+
+    #[test]
+    fn for_many_by_the_address_or_by_the_frame() {
+        for address in ["255.255.255.255", "224.0.0.251", "ff02::1"] {
+            assert!(is_for_many(&to(Some(address)), None), "{address}");
+        }
+        // PACKET_HOST, PACKET_OTHERHOST and PACKET_OUTGOING say nothing of the kind.
+        for kind in [None, Some(0), Some(3), Some(4)] {
+            assert!(!is_for_many(&to(Some("172.18.0.255")), kind), "{kind:?}");
+        }
+        for kind in [1, 2, 5] {
+            assert!(is_for_many(&to(Some("172.18.0.255")), Some(kind)), "{kind}");
+        }
+        assert!(is_for_many(&to(None), Some(0)), "nobody knows");
+        assert!(
+            is_for_many(&Packet::Unknown, Some(0)),
+            "nor of what is no IP"
+        );
+    }
+}

@@ -164,11 +164,14 @@ fn of_rows(found: &[Function]) -> HashMap<usize, usize> {
 /// and what is printed refers to its names to the end.
 fn hook(function: Function) -> &'static Hook {
     let symbol: &'static str = function.symbol.leak();
+    // As TCP's queue is worked on: `f(sk, skb, …)`. Each further shape is a program of its own, which
+    // makes a start longer.
+    let of_queue = function.socket == Some(1) && function.position == 2;
     let site: &'static Site = Box::leak(Box::new(Site {
         symbol,
         arg: Arg::Skb(function.position),
         state: 0,
-        table: function.socket.unwrap_or(0),
+        table: u8::from(of_queue),
         tracepoint: false,
     }));
     Box::leak(Box::new(Hook {
@@ -179,7 +182,7 @@ fn hook(function: Function) -> &'static Hook {
         layer3: Layer3::Any,
         layer4: Layer4::Any,
         bare: true,
-        queued: function.socket.is_some(),
+        queued: of_queue,
         follows: false,
         begins: false,
         module: function.module.map(|module| &*module.leak()),
@@ -204,7 +207,11 @@ mod tests {
                 symbol: (*symbol).to_owned(),
                 module: module.map(str::to_owned),
                 position: 2,
-                socket: symbol.starts_with("of_socket").then_some(1),
+                socket: match *symbol {
+                    "of_socket" => Some(1),
+                    "before_socket" => Some(3),
+                    _ => None,
+                },
                 is_ambiguous: false,
             })
             .collect();
@@ -235,12 +242,14 @@ mod tests {
 
     #[test]
     fn a_function_may_have_the_packets_socket() {
-        let rows = rows("--all", &[("of_socket", None), ("of_none", None)]);
+        let symbols = ["of_socket", "before_socket", "of_none"].map(|symbol| (symbol, None));
+        let rows = rows("--all", &symbols);
         let queued = |name| {
             let hook = named(&rows, name)[0].hook;
             (hook.queued, hook.sites[0].table)
         };
         assert_eq!(queued("of_socket"), (true, 1));
+        assert_eq!(queued("before_socket"), (false, 0));
         assert_eq!(queued("of_none"), (false, 0));
     }
 
