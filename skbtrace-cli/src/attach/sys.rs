@@ -1,6 +1,6 @@
 //! System calls: bpf(2), perf_event_open(2) and what little else attaching needs.
 //!
-//! The one file with unsafe code towards bpf(2) and perf events. Each function is one call
+//! With `info`, which asks, the one place with unsafe code towards bpf(2) and perf events. Each function is one call
 //! with the fields it takes; a file descriptor that comes back is owned at once. Structures are
 //! the kernel's own (`include/uapi/linux/bpf.h`), zeroed before use: the kernel refuses nonzero
 //! bytes behind the fields it knows, and old kernels accept a longer structure with a zero tail.
@@ -8,13 +8,16 @@
 use std::{
     ffi::CStr,
     io, mem,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info,
-    bpf_prog_type, perf_event_attr,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type, perf_event_attr,
 };
+
+mod info;
+
+pub use info::{Tcx, kernel_btf_objects, missed_hits, program_info, program_name, tcx_programs};
 
 /// `_IO('$', 0)` and `_IOW('$', 8, __u32)` of `include/uapi/linux/perf_event.h`.
 const PERF_EVENT_IOC_ENABLE: libc::c_ulong = 0x2400;
@@ -279,38 +282,6 @@ pub fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(unsafe { attr.test.retval })
 }
 
-/// The kernel's BTF objects: of itself and of each loaded module that has one, by name.
-pub fn kernel_btf_objects() -> Vec<(String, OwnedFd)> {
-    let mut objects = Vec::new();
-    let mut id = 0;
-    loop {
-        let mut attr = zeroed_attr();
-        attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
-        if bpf(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attr).is_err() {
-            return objects;
-        }
-        // SAFETY: the variant just used; the kernel writes back the next id.
-        id = unsafe { attr.__bindgen_anon_6.next_id };
-        let mut attr = zeroed_attr();
-        attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
-        // It may have gone since.
-        let Ok(object) = bpf_fd(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attr) else {
-            continue;
-        };
-        let mut name = [0_u8; 64];
-        // SAFETY: plain integers; zero is a value of each.
-        let mut info: bpf_btf_info = unsafe { mem::zeroed() };
-        info.name = name.as_mut_ptr() as u64;
-        info.name_len = u32::try_from(name.len()).unwrap_or(0);
-        if object_info(object.as_fd(), &mut info).is_ok()
-            && info.kernel_btf != 0
-            && let Ok(name) = CStr::from_bytes_until_nul(&name)
-        {
-            objects.push((name.to_string_lossy().into_owned(), object));
-        }
-    }
-}
-
 /// Waits until every program that was running has ended: an RCU grace period, which the kernel
 /// offers as a memory barrier. Where it refuses (`nohz_full`), nothing is waited for.
 pub fn wait_for_running_programs() {
@@ -423,57 +394,6 @@ pub fn enable(event: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes no pointer.
     let result = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
     check(result)
-}
-
-/// How often the kprobes behind a link were hit while another ran on the CPU and were therefore
-/// skipped; `None` where the kernel does not tell (before 6.7).
-pub fn missed_hits(link: BorrowedFd<'_>) -> Option<u64> {
-    const BPF_LINK_TYPE_PERF_EVENT: u32 = 7;
-    const BPF_LINK_TYPE_KPROBE_MULTI: u32 = 8;
-    // SAFETY: plain integers and unions of them; zero is a value of each.
-    let mut info: bpf_link_info = unsafe { mem::zeroed() };
-    let length = object_info(link, &mut info).ok()?;
-    let start = mem::offset_of!(bpf_link_info, __bindgen_anon_1);
-    let details = &info.__bindgen_anon_1;
-    let (missed, end) = match info.type_ {
-        BPF_LINK_TYPE_PERF_EVENT => {
-            // SAFETY: the variant of a perf event link; zero where the kernel wrote less.
-            let event = unsafe { &details.perf_event };
-            // BPF_PERF_EVENT_KPROBE and BPF_PERF_EVENT_KRETPROBE.
-            if !matches!(event.type_, 3 | 4) {
-                return None;
-            }
-            // SAFETY: the variant of a kprobe; zero likewise.
-            (unsafe { event.__bindgen_anon_1.kprobe.missed }, start + 40)
-        }
-        // SAFETY: the variant of such a link; zero likewise.
-        BPF_LINK_TYPE_KPROBE_MULTI => (unsafe { details.kprobe_multi.missed }, start + 24),
-        // The program counts for itself.
-        _ => return Some(0),
-    };
-    (length >= end).then_some(missed)
-}
-
-/// A program's kernel-wide number, and how often it was skipped because a BPF program was already
-/// running on the CPU (`recursion_misses`).
-pub fn program_info(program: BorrowedFd<'_>) -> io::Result<(u32, u64)> {
-    // SAFETY: plain integers; zero is a value of each.
-    let mut info: bpf_prog_info = unsafe { mem::zeroed() };
-    object_info(program, &mut info)?;
-    Ok((info.id, info.recursion_misses))
-}
-
-/// Fills `info`; returns how many bytes of it the kernel knows.
-fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<usize> {
-    let mut attr = zeroed_attr();
-    // SAFETY: the variant that BPF_OBJ_GET_INFO_BY_FD reads.
-    let query = unsafe { &mut attr.info };
-    query.bpf_fd = fd_field(object);
-    query.info = std::ptr::from_mut(info) as u64;
-    query.info_len = u32::try_from(size_of::<T>()).unwrap_or(0);
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the variant just used; the kernel writes back the length.
-    Ok(unsafe { attr.info.info_len } as usize)
 }
 
 fn fd_field(fd: BorrowedFd<'_>) -> u32 {

@@ -39,7 +39,7 @@ use skbtrace_common::{
 
 use crate::{
     event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans, Way},
-    kernel::interfaces::State,
+    kernel::interfaces::{Program, State},
     lineage::PacketId,
     listening::Listening,
     record::{Extra, RecordRef},
@@ -72,6 +72,12 @@ pub trait Names {
         let _ = (netns, ifindex);
         None
     }
+    /// What looks at an interface's packets and can drop them, as when it was looked at; none when that
+    /// is not known, or not asked for.
+    fn programs(&self, netns: u32, ifindex: u32) -> &[Program] {
+        let _ = (netns, ifindex);
+        &[]
+    }
     /// Where this kernel keeps the fields of `struct sock_common`.
     fn sock_layout(&self) -> &Layout;
     /// The process that has a socket, by the number of its inode; `None` when there is none that can
@@ -92,7 +98,8 @@ pub trait Names {
     fn listening(&self) -> Option<&Listening> {
         None
     }
-    /// Another number whenever [`Names::netns`], [`Names::link`] or [`Names::interface`] may answer something else.
+    /// Another number whenever [`Names::netns`], [`Names::link`], [`Names::interface`] or
+    /// [`Names::programs`] may answer something else.
     fn generation(&self) -> u64 {
         0
     }

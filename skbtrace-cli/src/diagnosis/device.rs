@@ -5,6 +5,10 @@ use super::{
     loss::Loss,
     words::{device, netns, place, towards},
 };
+use crate::{
+    kernel::interfaces::{Program, Side},
+    render::escaped_text,
+};
 use skbtrace_common::hooks::Stage;
 
 /// Functions that free what a queue drops.
@@ -44,9 +48,9 @@ pub fn queued(loss: &Loss<'_>) -> Option<Cause> {
 
 /// A classifier, an action or a program of tc dropped it.
 pub fn classified(loss: &Loss<'_>) -> Option<Cause> {
-    let way = match loss.reason {
-        "TC_INGRESS" => Some("ingress"),
-        "TC_EGRESS" => Some("egress"),
+    let side = match loss.reason {
+        "TC_INGRESS" => Some(Side::Ingress),
+        "TC_EGRESS" => Some(Side::Egress),
         _ => None,
     };
     let classifies = [
@@ -56,24 +60,40 @@ pub fn classified(loss: &Loss<'_>) -> Option<Cause> {
         "cls_bpf_classify",
     ];
     let looked = loss.last_at(&classifies);
-    let (way, is_certain) = match (way, looked) {
-        (Some(way), _) => (way, true),
+    let side = match (side, looked) {
+        (Some(side), _) => side,
         // Without reasons: nothing was seen of it after the classifier.
         (None, Some(at)) if loss.reason.is_empty() && at + 1 >= loss.at => {
             let receives = loss.is_at(&["__netif_receive_skb_core", "sch_handle_ingress"]);
-            (if receives { "ingress" } else { "egress" }, true)
+            if receives {
+                Side::Ingress
+            } else {
+                Side::Egress
+            }
         }
         _ => return None,
     };
-    let dev = device(loss.place().device);
+    let way = if side == Side::Ingress {
+        "ingress"
+    } else {
+        "egress"
+    };
+    let programs = loss.programs(side);
     let sentence = format!(
-        "{} is dropped by a tc filter or program at {way} of {}",
+        "{} is dropped by {} at {way} of {}",
         towards(&loss.packet()),
+        only(&programs).map_or_else(
+            || "a tc filter or program".to_owned(),
+            |one| format!("the {one}")
+        ),
         place(loss.place(), loss.case.names)
     );
-    let check =
-        format!("in that netns: tc -s filter show dev {dev} {way}; bpftool net show dev {dev}");
-    loss.shows(Cause::known(is_certain, "tc-drop", sentence, check), looked)
+    let dev = device(loss.place().device);
+    let check = format!(
+        "{}in that netns: tc -s filter show dev {dev} {way}; bpftool net show dev {dev}",
+        one_of(&programs)
+    );
+    loss.shows(Cause::certain("tc-drop", sentence, check), looked)
 }
 
 /// An XDP program dropped it, where XDP has an `sk_buff`.
@@ -87,16 +107,35 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Cause> {
     if loss.reason != "XDP" && !loss.is_at(&runs) {
         return None;
     }
-    let dev = device(loss.place().device);
+    let programs = loss.programs(Side::Xdp);
     let sentence = format!(
-        "the XDP program of {} drops {}",
+        "the {} of {} drops {}",
+        only(&programs).unwrap_or_else(|| "XDP program".to_owned()),
         place(loss.place(), loss.case.names),
         towards(&loss.packet()),
     );
+    let dev = device(loss.place().device);
     let check = format!(
-        "in that netns: ip link show dev {dev} names the program (prog/xdp id), bpftool prog show id ID says what it is"
+        "{}in that netns: ip link show dev {dev} names the program (prog/xdp id), bpftool prog show id ID says what it is",
+        one_of(&programs)
     );
     loss.shows(Cause::certain("xdp-drop", sentence, check), [])
+}
+
+/// The one that there is.
+fn only(programs: &[&Program]) -> Option<String> {
+    let [one] = programs else { return None };
+    Some(escaped_text(&one.text))
+}
+
+/// Those of which one did it.
+fn one_of(programs: &[&Program]) -> String {
+    if programs.len() < 2 {
+        return String::new();
+    }
+    let texts = programs.iter().map(|program| escaped_text(&program.text));
+    let texts: Vec<_> = texts.collect();
+    format!("one of: {}; ", texts.join(", "))
 }
 
 /// The device, or its other end, is down.

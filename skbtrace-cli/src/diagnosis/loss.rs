@@ -4,7 +4,7 @@ use super::{Case, Cause, words};
 use crate::{
     event::{CtState, Packet, Transport, Verdict},
     journey::{ConntrackTold, Decided, Dropped, Fate, Hop, OwnReason, What},
-    kernel::interfaces::State,
+    kernel::interfaces::{Program, Side, State},
 };
 use skbtrace_common::hooks::Stage;
 
@@ -151,6 +151,16 @@ impl<'a> Loss<'a> {
         let place = self.place();
         let device = place.device?;
         self.case.names.interface(place.netns?, device.ifindex)
+    }
+
+    /// What looks at that device's packets on one side, and can drop them.
+    pub fn programs(&self, side: Side) -> Vec<&'a Program> {
+        let place = self.place();
+        let (Some(device), Some(netns)) = (place.device, place.netns) else {
+            return Vec::new();
+        };
+        let programs = self.case.names.programs(netns, device.ifindex).iter();
+        programs.filter(|program| program.side == side).collect()
     }
 
     /// The packet as it was when it was lost.

@@ -23,8 +23,10 @@
 #[cfg(test)]
 mod live;
 mod netlink;
+mod programs;
 mod snapshot;
 
+pub use programs::{Program, Side};
 pub use snapshot::{Reader, Snapshot};
 
 use std::collections::HashMap;
@@ -51,6 +53,8 @@ struct Interface {
     lower_nsid: Option<i32>,
     /// `IFLA_MASTER`: index of the bridge, bond or VRF that it is a port of.
     master: Option<u32>,
+    /// `IFLA_XDP`: the numbers of its XDP programs.
+    xdp: Vec<u32>,
     /// How it is.
     state: State,
 }
@@ -79,6 +83,8 @@ struct Listing {
     name: Option<String>,
     /// By index.
     interfaces: HashMap<u32, Interface>,
+    /// What looks at their packets and can drop them, likewise.
+    programs: HashMap<u32, Vec<Program>>,
     /// From `IFLA_LINK_NETNSID` to inode number.
     neighbours: HashMap<i32, u32>,
 }
@@ -168,6 +174,7 @@ mod tests {
                 .iter()
                 .map(|interface| (interface.index, interface.clone()))
                 .collect(),
+            programs: HashMap::new(),
             neighbours: HashMap::from([(0, 10), (1, 20), (2, 30)]),
         }
     }

@@ -193,6 +193,25 @@ impl Learner {
             };
             self.note(&note, tell);
         }
+        self.programs(netns, ifindex, machine, tell);
+    }
+
+    fn programs(
+        &mut self,
+        netns: u32,
+        ifindex: u32,
+        machine: &dyn Names,
+        tell: &mut dyn FnMut(&Note),
+    ) {
+        let programs = machine.programs(netns, ifindex);
+        if self.learnt.programs(netns, ifindex) != programs {
+            let note = Note::Programs {
+                netns,
+                ifindex,
+                programs: programs.to_vec(),
+            };
+            self.note(&note, tell);
+        }
     }
 
     fn bridge(&mut self, address: u64, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {

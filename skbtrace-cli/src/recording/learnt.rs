@@ -10,7 +10,7 @@ use super::note::{self, Note, Place};
 use crate::{
     decode::Names,
     event::{Process, Symbol},
-    kernel::interfaces::State,
+    kernel::interfaces::{Program, State},
     listening::Listening,
 };
 
@@ -21,12 +21,14 @@ pub struct Learnt {
     pub(super) netns: FxHashMap<u32, Option<String>>,
     pub(super) links: FxHashMap<(u32, u32), Option<Vec<u8>>>,
     pub(super) states: FxHashMap<(u32, u32), Option<State>>,
+    /// Of interfaces that have, or had, any.
+    programs: FxHashMap<(u32, u32), Vec<Program>>,
     pub(super) bridge: FxHashMap<u64, bool>,
     pub(super) symbols: FxHashMap<u64, Option<Place>>,
     pub(super) owners: FxHashMap<u64, Option<note::Process>>,
     pub(super) reasons: FxHashMap<u32, (Option<String>, Option<String>)>,
     pub(super) zones: BTreeMap<i64, i32>,
-    /// How often a netns, a link or a state was noted.
+    /// How often a netns, a link, a state or programs were noted.
     generation: u64,
     listening: Option<Listening>,
     layout: Layout,
@@ -48,6 +50,7 @@ impl Learnt {
             netns: FxHashMap::default(),
             links: FxHashMap::default(),
             states: FxHashMap::default(),
+            programs: FxHashMap::default(),
             bridge: FxHashMap::default(),
             symbols: FxHashMap::default(),
             owners: FxHashMap::default(),
@@ -97,6 +100,14 @@ impl Learnt {
             } => {
                 self.generation += 1;
                 self.states.insert((netns, ifindex), state);
+            }
+            Note::Programs {
+                netns,
+                ifindex,
+                programs,
+            } => {
+                self.generation += 1;
+                self.programs.insert((netns, ifindex), programs);
             }
             Note::BridgeCode { address, is } => {
                 self.bridge.insert(address, is);
@@ -149,6 +160,12 @@ impl Learnt {
             ifindex,
             state,
         });
+        let programs = self.programs.iter();
+        let programs = programs.map(|(&(netns, ifindex), programs)| Note::Programs {
+            netns,
+            ifindex,
+            programs: programs.clone(),
+        });
         let bridge = self.bridge.iter();
         let bridge = bridge.map(|(&address, &is)| Note::BridgeCode { address, is });
         let symbols = self.symbols.iter().map(|(&address, place)| Note::Symbol {
@@ -169,6 +186,7 @@ impl Learnt {
             .chain(netns)
             .chain(links)
             .chain(states)
+            .chain(programs)
             .chain(bridge)
             .chain(symbols)
             .chain(owners)
@@ -203,6 +221,11 @@ impl Names for Learnt {
 
     fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
         *self.states.get(&(netns, ifindex))?
+    }
+
+    fn programs(&self, netns: u32, ifindex: u32) -> &[Program] {
+        let found = self.programs.get(&(netns, ifindex));
+        found.map_or(&[], Vec::as_slice)
     }
 
     fn listening(&self) -> Option<&Listening> {

@@ -6,7 +6,12 @@ use skbtrace_common::{
     record::Counters,
 };
 
-use crate::{gap::Gap, kernel::interfaces::State, listening::Listening, stats::Account};
+use crate::{
+    gap::Gap,
+    kernel::interfaces::{Program, State},
+    listening::Listening,
+    stats::Account,
+};
 
 /// Something that the machine said, or that happened to the run. A new variant comes last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +97,15 @@ pub enum Note {
     },
     /// What the run listens to.
     Listening(Listening),
+    /// What looks at an interface's packets and can drop them.
+    Programs {
+        /// Inode number of its netns.
+        netns: u32,
+        /// Index.
+        ifindex: u32,
+        /// In the order of their sides.
+        programs: Vec<Program>,
+    },
 }
 
 /// The run, as far as it was known at its start.

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kernel::interfaces::{Reader, Snapshot, State};
+use crate::kernel::interfaces::{Program, Reader, Snapshot, State};
 
 /// The machine, as last seen.
 pub struct Machine {
@@ -115,6 +115,11 @@ impl Machine {
     /// How an interface is.
     pub fn state(&self, netns: u32, ifindex: u32) -> Option<State> {
         self.noted(self.seen.state(netns, ifindex))
+    }
+
+    /// What looks at an interface's packets and can drop them.
+    pub fn programs(&self, netns: u32, ifindex: u32) -> &[Program] {
+        self.seen.programs(netns, ifindex)
     }
 
     fn noted<T>(&self, found: Option<T>) -> Option<T> {

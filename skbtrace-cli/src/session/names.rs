@@ -15,7 +15,10 @@ use crate::{
     decode::Names,
     event::{Process, Symbol},
     kernel::{
-        code::BridgeCode, drop_reasons::DropReasons, interfaces::State, sockets::Owners,
+        code::BridgeCode,
+        drop_reasons::DropReasons,
+        interfaces::{Program, State},
+        sockets::Owners,
         symbols::addresses::Addresses,
     },
     listening::Listening,
@@ -119,6 +122,11 @@ impl Names for SessionNames {
 
     fn interface(&self, netns: u32, ifindex: u32) -> Option<State> {
         self.machine.as_ref()?.state(netns, ifindex)
+    }
+
+    fn programs(&self, netns: u32, ifindex: u32) -> &[Program] {
+        let machine = self.machine.as_ref();
+        machine.map_or(&[], |machine| machine.programs(netns, ifindex))
     }
 
     fn listening(&self) -> Option<&Listening> {

@@ -32,6 +32,9 @@ mod number {
     /// The same of IPv6, by `DEVCONF_*` from 0 (include/uapi/linux/ipv6.h).
     pub const IFLA_INET6_CONF: u16 = 2;
     pub const IPV6_FORWARDING: usize = 0;
+    /// Below `IFLA_XDP`: the number of the program, and of those in a driver, before the stack and in
+    /// the device (`IFLA_XDP_PROG_ID`, `_DRV_`, `_SKB_`, `_HW_`).
+    pub const IFLA_XDP_PROGS: [u16; 4] = [4, 5, 6, 7];
     pub const NETNSA_NSID: u16 = 1;
     pub const NETNSA_FD: u16 = 3;
     /// `struct ifinfomsg`, bytes.
@@ -75,22 +78,34 @@ impl Route {
         // Counters are most of what would come otherwise.
         let filter = libc::RTEXT_FILTER_SKIP_STATS;
         body.extend(attribute(libc::IFLA_EXT_MASK, filter.to_ne_bytes()));
-        self.send(libc::RTM_GETLINK, NLM_F_DUMP, &body)?;
         let mut found = HashMap::new();
+        self.dump(libc::RTM_GETLINK, libc::RTM_NEWLINK, &body, |payload| {
+            if let Some(interface) = interface(payload) {
+                found.insert(interface.index, interface);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Has the kernel list all it has of a kind; `take` gets what each message of the kind `answer` says.
+    pub fn dump(
+        &mut self,
+        question: u16,
+        answer: u16,
+        body: &[u8],
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.send(question, NLM_F_DUMP, body)?;
         let mut bytes = Vec::with_capacity(ROOM);
         loop {
             bytes.clear();
             self.socket.recv(&mut bytes, 0)?;
             for (kind, payload) in messages(&bytes) {
                 match i32::from(kind) {
-                    libc::NLMSG_DONE => return Ok(found),
+                    libc::NLMSG_DONE => return Ok(()),
                     libc::NLMSG_ERROR => return Err(io::ErrorKind::Unsupported.into()),
+                    _ if kind == answer => take(payload),
                     _ => {}
-                }
-                if kind == libc::RTM_NEWLINK
-                    && let Some(interface) = interface(payload)
-                {
-                    found.insert(interface.index, interface);
                 }
             }
         }
@@ -146,7 +161,7 @@ fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
 }
 
 /// The attributes in `bytes` as far as they can be read, each handed to `take`.
-fn attributes(bytes: &[u8], mut take: impl FnMut(u16, &[u8])) {
+pub fn attributes(bytes: &[u8], mut take: impl FnMut(u16, &[u8])) {
     for attribute in NlasIterator::new(bytes).map_while(Result::ok) {
         take(attribute.kind(), NlaBuffer::value(&attribute));
     }
@@ -180,6 +195,7 @@ pub fn interface(payload: &[u8]) -> Option<Interface> {
             found.state.promiscuous = number(value).map(|times| times > 0);
         }
         libc::IFLA_AF_SPEC => found.state.forwards = forwards(value),
+        libc::IFLA_XDP => found.xdp = xdp(value),
         _ => {}
     });
     (found.index != 0 && !found.name.is_empty()).then_some(found)
@@ -207,6 +223,20 @@ fn link_info(bytes: &[u8], found: &mut Interface) {
             });
         }
     });
+}
+
+/// The numbers of the XDP programs: of the one that is there, or of each of several.
+fn xdp(bytes: &[u8]) -> Vec<u32> {
+    let mut found = Vec::new();
+    attributes(bytes, |kind, value| {
+        if number::IFLA_XDP_PROGS.contains(&kind)
+            && let Some(id) = number(value)
+            && !found.contains(&id)
+        {
+            found.push(id);
+        }
+    });
+    found
 }
 
 /// Whether packets are forwarded that come in: IPv4 and IPv6.
@@ -244,7 +274,7 @@ pub fn nsid(payload: &[u8]) -> Option<i32> {
 }
 
 /// A number of one, two or four bytes, in the machine's byte order.
-fn number(bytes: &[u8]) -> Option<u32> {
+pub fn number(bytes: &[u8]) -> Option<u32> {
     match *bytes {
         [byte] => Some(u32::from(byte)),
         [a, b] => Some(u32::from(u16::from_ne_bytes([a, b]))),
@@ -254,7 +284,7 @@ fn number(bytes: &[u8]) -> Option<u32> {
 }
 
 /// A text up to its terminating zero.
-fn text(bytes: &[u8]) -> Vec<u8> {
+pub fn text(bytes: &[u8]) -> Vec<u8> {
     let end = bytes.iter().position(|&byte| byte == 0);
     bytes
         .get(..end.unwrap_or(bytes.len()))

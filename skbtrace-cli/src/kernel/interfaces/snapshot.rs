@@ -8,7 +8,7 @@ use std::{collections::HashMap, io};
 
 use rustc_hash::FxHashMap;
 
-use super::{Listing, State, netlink::Route, text};
+use super::{Listing, Program, State, netlink::Route, programs, text};
 use crate::kernel::netns::{self, Netns};
 
 /// Names of network namespaces, and texts for interfaces.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     links: FxHashMap<(u32, u32), Vec<u8>>,
     /// Likewise.
     states: FxHashMap<(u32, u32), State>,
+    /// Likewise; only of interfaces that have any.
+    programs: FxHashMap<(u32, u32), Vec<Program>>,
 }
 
 impl Snapshot {
@@ -41,6 +43,13 @@ impl Snapshot {
         self.states.get(&(netns, ifindex)).copied()
     }
 
+    /// What looks at an interface's packets and can drop them.
+    #[must_use]
+    pub fn programs(&self, netns: u32, ifindex: u32) -> &[Program] {
+        let found = self.programs.get(&(netns, ifindex));
+        found.map_or(&[], Vec::as_slice)
+    }
+
     fn of(all: &HashMap<u32, Listing>) -> Self {
         let states = all.iter().flat_map(|(inode, netns)| {
             let interfaces = netns.interfaces.values();
@@ -50,10 +59,15 @@ impl Snapshot {
             let interfaces = netns.interfaces.values();
             interfaces.map(|interface| ((*inode, interface.index), text(interface, netns, all)))
         });
+        let programs = all.iter().flat_map(|(inode, netns)| {
+            let programs = netns.programs.iter();
+            programs.map(|(index, programs)| ((*inode, *index), programs.clone()))
+        });
         let named = |(inode, netns): (&u32, &Listing)| Some((*inode, netns.name.clone()?));
         Self {
             links: links.collect(),
             states: states.collect(),
+            programs: programs.collect(),
             netns: all.iter().filter_map(named).collect(),
         }
     }
@@ -122,6 +136,7 @@ fn read(netns: &Netns, known: &[Netns]) -> io::Result<Listing> {
     }
     Ok(Listing {
         name: None,
+        programs: programs::read(&mut route, &interfaces),
         interfaces,
         neighbours,
     })

@@ -55,6 +55,7 @@ fn a_veth_that_is_a_bridges_port() {
         lower: Some(12),
         lower_nsid: Some(3),
         master: Some(4),
+        xdp: Vec::new(),
         state: State {
             mtu: Some(1500),
             ..State::default()
