@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use skbtrace_common::hooks::HOOKS;
+use skbtrace_common::{hooks::HOOKS, record::KIND_DROP};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -117,6 +117,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     let mut run = Run {
         gaps: gaps.then(|| Gaps::new(now_ns())),
         names: SessionNames::new(&engine, settings.wants_places()),
+        explains: settings.explain.is_some(),
         recording,
         printer,
         screen,
@@ -256,6 +257,8 @@ async fn follow(
 /// What events go through.
 struct Run {
     names: SessionNames,
+    /// Losses are explained.
+    explains: bool,
     /// Only when something shows them.
     gaps: Option<Gaps>,
     recording: Option<Recording>,
@@ -275,6 +278,9 @@ impl Run {
             let Some(record) = engine.record(bytes, &mut apart) else {
                 continue;
             };
+            if self.explains && record.event.kind == KIND_DROP {
+                self.names.as_of(record.event.time_ns);
+            }
             let names: &dyn Names = match &mut self.recording {
                 None => &self.names,
                 Some(recording) => {

@@ -1,9 +1,10 @@
-//! An XDP program that does the same with everything, on one interface for as long as this value
-//! lives.
+//! A program of XDP or tc that does the same with everything, on one interface for as long as this
+//! value lives.
 //!
-//! A few instructions need no compiler; they are loaded and attached with bpf(2). Attached
-//! generically, they see a packet that is an `sk_buff` already; in the driver, one that is none.
+//! A few instructions need no compiler; they are loaded and attached with bpf(2). XDP's attached
+//! generically see a packet that is an `sk_buff` already; in the driver, one that is none.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
@@ -15,9 +16,12 @@ use nix::net::if_::if_nametoindex;
 use crate::netns::Netns;
 
 const BPF_PROG_LOAD: c_long = 5;
+const BPF_OBJ_PIN: c_long = 6;
 const BPF_LINK_CREATE: c_long = 28;
+const PROGRAM_TYPE_TC: u32 = 3;
 const PROGRAM_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
+const ATTACH_TCX_INGRESS: u32 = 46;
 
 /// Where a program runs (`XDP_FLAGS_*`, include/uapi/linux/if_link.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Mode {
 
 /// `r0 = XDP_DROP; exit`.
 const DROP: [u64; 2] = [0x0000_0001_0000_00b7, 0x0000_0000_0000_0095];
+/// `r0 = TC_ACT_SHOT; exit`.
+const SHOOT: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 /// `r0 = XDP_TX; exit`.
 const BOUNCE: [u64; 2] = [0x0000_0003_0000_00b7, 0x0000_0000_0000_0095];
 /// `r0 = XDP_PASS; exit`.
@@ -69,6 +75,14 @@ struct Link {
     prog_fd: u32,
     target_ifindex: u32,
     attach_type: u32,
+    flags: u32,
+}
+
+/// The same for BPF_OBJ_PIN.
+#[repr(C)]
+struct Pin {
+    path: u64,
+    descriptor: u32,
     flags: u32,
 }
 
@@ -112,24 +126,58 @@ impl XdpDrop {
 
     fn with(instructions: &[u64], net: &Netns, iface: &str, mode: Mode) -> Result<Self> {
         net.enter(|| {
-            unlimit_locked_memory();
-            let program = load(instructions).context("cannot load an XDP program")?;
-            let attributes = Link {
-                prog_fd: u32::try_from(program.as_raw_fd()).context("a descriptor")?,
-                target_ifindex: if_nametoindex(iface).context("no such interface")?,
-                attach_type: ATTACH_XDP,
-                flags: mode as u32,
-            };
-            let link = bpf(BPF_LINK_CREATE, &attributes)
+            let program = load(instructions, PROGRAM_TYPE_XDP, ATTACH_XDP)?;
+            let link = link(&program, iface, ATTACH_XDP, mode as u32)
                 .with_context(|| format!("cannot attach an XDP program to {iface}"))?;
             Ok(Self { _link: link })
         })
     }
 }
 
-fn load(instructions: &[u64]) -> Result<File> {
+/// A program of tc that drops everything.
+pub struct TcDrop(File);
+
+impl TcDrop {
+    /// Loads it.
+    pub fn load() -> Result<Self> {
+        load(&SHOOT, PROGRAM_TYPE_TC, 0).map(Self)
+    }
+
+    /// Attaches it to what comes in at `iface` of `net`, without a queueing discipline (6.6 and later).
+    pub fn attach(&self, net: &Netns, iface: &str) -> Result<File> {
+        net.enter(|| link(&self.0, iface, ATTACH_TCX_INGRESS, 0))
+            .context("tcx")
+    }
+
+    /// Gives it a name in a file system of type bpf.
+    pub fn pin(&self, path: &CStr) -> Result<()> {
+        let attributes = Pin {
+            path: path.as_ptr() as u64,
+            descriptor: descriptor(&self.0)?,
+            flags: 0,
+        };
+        call(BPF_OBJ_PIN, &attributes).map(drop).context("pinning")
+    }
+}
+
+fn link(program: &File, iface: &str, attach_type: u32, flags: u32) -> Result<File> {
+    let attributes = Link {
+        prog_fd: descriptor(program)?,
+        target_ifindex: if_nametoindex(iface).context("no such interface")?,
+        attach_type,
+        flags,
+    };
+    bpf(BPF_LINK_CREATE, &attributes)
+}
+
+fn descriptor(file: &File) -> Result<u32> {
+    u32::try_from(file.as_raw_fd()).context("a descriptor")
+}
+
+fn load(instructions: &[u64], prog_type: u32, expected_attach_type: u32) -> Result<File> {
+    unlimit_locked_memory();
     let attributes = Load {
-        prog_type: PROGRAM_TYPE_XDP,
+        prog_type,
         insn_cnt: u32::try_from(instructions.len()).context("too many instructions")?,
         insns: instructions.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
@@ -140,20 +188,26 @@ fn load(instructions: &[u64]) -> Result<File> {
         prog_flags: 0,
         prog_name: *b"skbtrace_drop\0\0\0",
         prog_ifindex: 0,
-        expected_attach_type: ATTACH_XDP,
+        expected_attach_type,
     };
-    bpf(BPF_PROG_LOAD, &attributes)
+    bpf(BPF_PROG_LOAD, &attributes).context("cannot load a program")
 }
 
-/// Makes the call; the commands used here all yield a descriptor.
-fn bpf<T>(command: c_long, attributes: &T) -> Result<File> {
+/// Makes a call.
+fn call<T>(command: c_long, attributes: &T) -> Result<i32> {
     let size = size_of::<T>();
     // SAFETY: `attributes` is a prefix of `union bpf_attr` of this size; what it points to lives on.
-    let descriptor = unsafe { syscall(SYS_bpf, command, attributes, size) };
-    let descriptor = i32::try_from(descriptor).context("a descriptor")?;
-    if descriptor < 0 {
+    let answer = unsafe { syscall(SYS_bpf, command, attributes, size) };
+    let answer = i32::try_from(answer).context("an int")?;
+    if answer < 0 {
         return Err(std::io::Error::last_os_error().into());
     }
+    Ok(answer)
+}
+
+/// Makes a call that yields a descriptor.
+fn bpf<T>(command: c_long, attributes: &T) -> Result<File> {
+    let descriptor = call(command, attributes)?;
     // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }

@@ -3,12 +3,9 @@
 use super::{
     Cause,
     loss::Loss,
-    words::{device, netns, place, towards},
+    words::{device, netns, place, program, towards},
 };
-use crate::{
-    kernel::interfaces::{Program, Side},
-    render::escaped_text,
-};
+use crate::kernel::interfaces::{Program, Side};
 use skbtrace_common::hooks::Stage;
 
 /// Functions that free what a queue drops.
@@ -125,7 +122,7 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Cause> {
 /// The one that there is.
 fn only(programs: &[&Program]) -> Option<String> {
     let [one] = programs else { return None };
-    Some(escaped_text(&one.text))
+    Some(program(one))
 }
 
 /// Those of which one did it.
@@ -133,9 +130,8 @@ fn one_of(programs: &[&Program]) -> String {
     if programs.len() < 2 {
         return String::new();
     }
-    let texts = programs.iter().map(|program| escaped_text(&program.text));
-    let texts: Vec<_> = texts.collect();
-    format!("one of: {}; ", texts.join(", "))
+    let all: Vec<_> = programs.iter().map(|one| program(one)).collect();
+    format!("one of: {}; ", all.join(", "))
 }
 
 /// The device, or its other end, is down.

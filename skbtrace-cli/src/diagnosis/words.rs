@@ -6,6 +6,7 @@ use crate::{
     decode::Names,
     event::{Icmp, Packet, Transport},
     journey::{Hop, HopDevice},
+    kernel::interfaces::{Filter, Program, Side},
     render::escaped_text,
 };
 
@@ -101,6 +102,32 @@ pub fn end(address: Option<IpAddr>, port: u16) -> String {
     }
 }
 
+/// `XDP program drop_dns (id 12)`, `tcx program drop_dns (id 12)`,
+/// `tc program drop.o:[tc] (pref 49152, handle 0x1, id 12)`, `tc filter flower (pref 1, handle 0x1)`.
+pub fn program(program: &Program) -> String {
+    let hook = match (program.side, program.filter) {
+        (Side::Xdp, _) => "XDP",
+        (_, None) => "tcx",
+        (_, Some(_)) => "tc",
+    };
+    let what = if program.id.is_some() {
+        "program"
+    } else {
+        "filter"
+    };
+    let name = if program.name.is_empty() {
+        "?".to_owned()
+    } else {
+        escaped_text(&program.name)
+    };
+    let place = program
+        .filter
+        .map(|Filter { priority, handle }| format!("pref {priority}, handle {handle:#x}"));
+    let id = program.id.map(|id| format!("id {id}"));
+    let numbers: Vec<_> = place.into_iter().chain(id).collect();
+    format!("{hook} {what} {name} ({})", numbers.join(", "))
+}
+
 /// A hardware address.
 pub fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
@@ -133,6 +160,35 @@ mod tests {
         );
         assert_eq!(target(&to(Some("10.0.0.1"))), "UDP 10.0.0.1:53");
         assert_eq!(towards(&Packet::Unknown), "a packet that could not be read");
+    }
+
+    #[test]
+    fn what_a_program_is() {
+        let words = |side, name: &str, id, filter| {
+            program(&Program {
+                side,
+                name: name.into(),
+                id,
+                filter,
+            })
+        };
+        let filter = Some(Filter {
+            priority: 7,
+            handle: 16,
+        });
+        let texts = [
+            words(Side::Xdp, "drop dns", Some(12), None),
+            words(Side::Ingress, "", Some(12), None),
+            words(Side::Egress, "drop.o:[tc]", Some(12), filter),
+            words(Side::Egress, "flower", None, filter),
+        ];
+        let expected = [
+            r"XDP program drop\x20dns (id 12)",
+            "tcx program ? (id 12)",
+            "tc program drop.o:[tc] (pref 7, handle 0x10, id 12)",
+            "tc filter flower (pref 7, handle 0x10)",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

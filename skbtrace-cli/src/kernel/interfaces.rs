@@ -26,7 +26,7 @@ mod netlink;
 mod programs;
 mod snapshot;
 
-pub use programs::{Program, Side};
+pub use programs::{Filter, Program, Side};
 pub use snapshot::{Reader, Snapshot};
 
 use std::collections::HashMap;

@@ -27,6 +27,8 @@ const SECOND: i128 = 1_000_000_000;
 /// What has been asked for.
 pub struct Learner {
     learnt: Learnt,
+    /// The machine's generation plus one, as of which all that was asked for is known.
+    generation: u64,
     /// Rows whose events only journeys show.
     hidden: RowSet,
     /// By slot of the place: of the last event there, if all of it was answered, the machine's generation
@@ -43,6 +45,7 @@ impl Learner {
     pub fn new(learnt: Learnt, hidden: RowSet, unix_offset_ns: i64) -> Self {
         Self {
             learnt,
+            generation: 0,
             hidden,
             answered: [(0, 0); PLACES],
             unix_offset_ns,
@@ -73,7 +76,12 @@ impl Learner {
         let event = record.event;
         let (from, until) = self.quarter;
         let in_quarter = from <= event.time_ns && event.time_ns < until;
-        let question = (machine.generation() + 1, event.caller);
+        let generation = machine.generation() + 1;
+        if self.generation != generation {
+            self.generation = generation;
+            self.ask_again(machine, tell);
+        }
+        let question = (generation, event.caller);
         let answered = self.answered.get(usize::from(found.place));
         if !(in_quarter && found.as_place && answered == Some(&question)) {
             self.ask(event, machine, tell);
@@ -86,6 +94,16 @@ impl Learner {
         }
         if record.has_more() {
             self.ask_more(record, machine, tell);
+        }
+    }
+
+    /// About all places so far: what explains an event may be asked of one where a packet was before.
+    #[cold]
+    fn ask_again(&mut self, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let mut places: Vec<_> = self.learnt.places().collect();
+        places.sort_unstable();
+        for (netns, ifindex) in places {
+            self.place(netns, ifindex, machine, tell);
         }
     }
 

@@ -133,6 +133,11 @@ impl Learnt {
         }
     }
 
+    /// Interfaces that were noted, by netns and index.
+    pub(super) fn places(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.links.keys().copied()
+    }
+
     /// All of it as notes again: what a further file begins with.
     pub(super) fn notes(&self) -> Vec<Note> {
         let hooks = self.hooks.iter().enumerate().filter_map(|(row, hook)| {

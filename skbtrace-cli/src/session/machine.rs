@@ -5,8 +5,12 @@
 //! taken over between two rounds of printing. A look that found something new is followed by
 //! another: a container that is being made gets its bridge and its host name a little later.
 //!
-//! **Invariant:** no lookup waits, and one look begins a second at most after the one before; the
-//! pauses grow while nothing new is found.
+//! What a packet's loss is explained by may have been made a moment before: for one that happened
+//! after the last look began, another is waited for ([`Machine::as_of`]), which may take a small part
+//! of the time and no more.
+//!
+//! **Invariant:** no lookup waits, and otherwise one look begins a second at most after the one
+//! before; the pauses grow while nothing new is found.
 
 use std::{
     cell::Cell,
@@ -15,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::now_ns;
 use crate::kernel::interfaces::{Program, Reader, Snapshot, State};
 
 /// The machine, as last seen.
@@ -25,6 +30,12 @@ pub struct Machine {
     /// Something was asked for that was not seen.
     missed: Cell<bool>,
     pace: Pace,
+    /// When the last look was asked for, and the one that is known; nanoseconds of `CLOCK_MONOTONIC`.
+    asked_ns: u64,
+    seen_ns: u64,
+    begun: Instant,
+    /// How long looks have been waited for.
+    waited: Duration,
     ask: Sender<()>,
     answers: Receiver<Snapshot>,
 }
@@ -33,6 +44,9 @@ impl Machine {
     /// How long the start waits for the first look. It is usually done in a few milliseconds; a
     /// machine that needs longer shows its first lines without.
     const PATIENCE: Duration = Duration::from_secs(1);
+    /// How long looks for losses may take at once, and what part of all the time.
+    const AT_ONCE: Duration = Duration::from_millis(500);
+    const PART: u32 = 50;
 
     /// Looks for the first time.
     pub fn look() -> Self {
@@ -62,6 +76,10 @@ impl Machine {
             generation: 0,
             missed: Cell::new(false),
             pace: Pace::new(),
+            asked_ns: 0,
+            seen_ns: 0,
+            begun: Instant::now(),
+            waited: Duration::ZERO,
             ask,
             answers,
         }
@@ -81,8 +99,30 @@ impl Machine {
         }
     }
 
+    /// Waits for a look that began after `time_ns`, unless looks have taken too long.
+    pub fn as_of(&mut self, time_ns: u64) {
+        while self.seen_ns < time_ns && self.waited <= self.allowed() {
+            let now = Instant::now();
+            if !self.pace.looking {
+                self.ask(now);
+            }
+            let answer = self.answers.recv_timeout(Self::PATIENCE);
+            self.waited += now.elapsed();
+            match answer {
+                Ok(seen) => self.take(seen, now),
+                // It is taken over when it is there.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn allowed(&self) -> Duration {
+        Self::AT_ONCE + self.begun.elapsed() / Self::PART
+    }
+
     fn ask(&mut self, now: Instant) {
         self.missed.set(false);
+        self.asked_ns = now_ns();
         if self.ask.send(()).is_ok() {
             self.pace.begun(now);
         }
@@ -91,6 +131,7 @@ impl Machine {
     fn take(&mut self, seen: Snapshot, now: Instant) {
         let news = seen != self.seen;
         self.pace.done(news, now);
+        self.seen_ns = self.asked_ns;
         if news {
             self.seen = seen;
             self.generation += 1;
@@ -235,6 +276,28 @@ mod tests {
         machine.update();
         assert!(looks.try_recv().is_err(), "one only");
         assert!(!machine.missed.get());
+    }
+
+    #[test]
+    fn a_loss_has_what_is_there_looked_at_once() {
+        let (begun, looks) = mpsc::channel();
+        let mut machine = Machine::with(move || {
+            // The test may be over.
+            let _ = begun.send(());
+            Snapshot::default()
+        });
+        let loss = now_ns();
+        machine.as_of(loss);
+        machine.as_of(loss);
+        assert_eq!(looks.try_iter().count(), 1);
+        assert!(!machine.pace.looking);
+        // One that is under way began before this loss, and is not enough.
+        machine.ask(Instant::now());
+        machine.as_of(now_ns());
+        assert_eq!(looks.try_iter().count(), 2);
+        machine.waited = Duration::MAX;
+        machine.as_of(now_ns());
+        assert_eq!(looks.try_iter().count(), 0, "they took too long");
     }
 
     #[test]

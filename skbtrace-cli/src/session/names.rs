@@ -76,6 +76,14 @@ impl SessionNames {
             machine.update();
         }
     }
+
+    /// Has what is known of the machine be no older than a packet's loss.
+    #[cold]
+    pub fn as_of(&mut self, time_ns: u64) {
+        if let Some(machine) = &mut self.machine {
+            machine.as_of(time_ns);
+        }
+    }
 }
 
 /// The bridge's code, looked for when a copy is seen: a bridge may be loaded during the run.

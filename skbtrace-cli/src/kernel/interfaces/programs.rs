@@ -1,12 +1,5 @@
 //! What looks at an interface's packets and can drop them: programs of XDP and tcx, filters of tc.
 //!
-//! | Where it is               | Text                                                        |
-//! |---------------------------|-------------------------------------------------------------|
-//! | XDP                       | `XDP program drop_dns (id 12)`                               |
-//! | tcx (6.6)                 | `tcx program drop_dns (id 12)`                               |
-//! | clsact, ingress: a program | `tc program drop.o:[tc] (pref 49152, handle 0x1, id 12)`    |
-//! | clsact, ingress: a filter | `tc filter flower (pref 1, handle 0x1)`                      |
-//!
 //! Filters whose actions only pass a packet on are left out; of kinds that are not known here it is
 //! believed that they can drop.
 //!
@@ -38,8 +31,21 @@ pub enum Side {
 pub struct Program {
     /// Where it is.
     pub side: Side,
-    /// What it is; any bytes.
-    pub text: Vec<u8>,
+    /// The program's, or the filter's kind (`flower`); any bytes, and none when it is not known.
+    pub name: Vec<u8>,
+    /// The program's kernel-wide number; `None` for a filter that is none.
+    pub id: Option<u32>,
+    /// Which filter of the queueing discipline it is; `None` for XDP and tcx (6.6), which have none.
+    pub filter: Option<Filter>,
+}
+
+/// A filter among those of a side, as `tc filter show` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// `pref`.
+    pub priority: u16,
+    /// `handle`.
+    pub handle: u32,
 }
 
 /// Messages about queueing disciplines and filters (include/uapi/linux/rtnetlink.h, pkt_sched.h,
@@ -69,7 +75,7 @@ pub fn read(route: &mut Route, interfaces: &HashMap<u32, Interface>) -> HashMap<
     let mut found: HashMap<u32, Vec<Program>> = HashMap::new();
     for interface in interfaces.values() {
         let programs = interface.xdp.iter();
-        let programs: Vec<_> = programs.map(|&id| of_bpf(Side::Xdp, "XDP", id)).collect();
+        let programs: Vec<_> = programs.map(|&id| of_bpf(Side::Xdp, id)).collect();
         if !programs.is_empty() {
             found.insert(interface.index, programs);
         }
@@ -86,13 +92,12 @@ pub fn read(route: &mut Route, interfaces: &HashMap<u32, Interface>) -> HashMap<
             let Ok(ids) = sys::tcx_programs(index, tcx) else {
                 break;
             };
-            let programs = ids.into_iter().map(|id| of_bpf(side, "tcx", id));
+            let programs = ids.into_iter().map(|id| of_bpf(side, id));
             extend(&mut found, index, programs.collect());
         }
         for &index in &classifying {
-            let filters = filters(route, index, parent).unwrap_or_default();
-            let programs = filters.into_iter().map(|text| Program { side, text });
-            extend(&mut found, index, programs.collect());
+            let filters = filters(route, index, side, parent);
+            extend(&mut found, index, filters.unwrap_or_default());
         }
     }
     found
@@ -104,18 +109,14 @@ fn extend(found: &mut HashMap<u32, Vec<Program>>, index: u32, programs: Vec<Prog
     }
 }
 
-fn of_bpf(side: Side, hook: &str, id: u32) -> Program {
-    // It may have gone since.
-    let name = sys::program_name(id).unwrap_or_default();
-    let name = if name.is_empty() { b"?" } else { &*name };
-    let text = [
-        hook.as_bytes(),
-        b" program ",
-        name,
-        format!(" (id {id})").as_bytes(),
-    ]
-    .concat();
-    Program { side, text }
+fn of_bpf(side: Side, id: u32) -> Program {
+    Program {
+        side,
+        // It may have gone since.
+        name: sys::program_name(id).unwrap_or_default(),
+        id: Some(id),
+        filter: None,
+    }
 }
 
 /// Interfaces that have a place for filters of what comes in, or goes out.
@@ -142,8 +143,8 @@ fn classifies(payload: &[u8]) -> Option<u32> {
     number(header.get(4..8)?).filter(|_| is_one)
 }
 
-/// The filters at one side of an interface that can drop, as texts.
-fn filters(route: &mut Route, index: u32, parent: u32) -> io::Result<Vec<Vec<u8>>> {
+/// The filters at one side of an interface that can drop.
+fn filters(route: &mut Route, index: u32, side: Side, parent: u32) -> io::Result<Vec<Program>> {
     let mut body = [0; wire::TCMSG];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[12..16].copy_from_slice(&parent.to_ne_bytes());
@@ -153,18 +154,18 @@ fn filters(route: &mut Route, index: u32, parent: u32) -> io::Result<Vec<Vec<u8>
         libc::RTM_NEWTFILTER,
         &body,
         |payload| {
-            found.extend(filter(payload));
+            found.extend(filter(payload, side));
         },
     )?;
     Ok(found)
 }
 
-/// A filter's text, if it can drop.
-fn filter(payload: &[u8]) -> Option<Vec<u8>> {
+/// A filter, if it can drop.
+fn filter(payload: &[u8], side: Side) -> Option<Program> {
     let (header, rest) = payload.split_at_checked(wire::TCMSG)?;
     let handle = number(header.get(8..12)?)?;
     // struct tcmsg.tcm_info: priority and protocol.
-    let priority = number(header.get(16..20)?)? >> 16;
+    let priority = (number(header.get(16..20)?)? >> 16) as u16;
     let (mut kind, mut options) = (Vec::new(), None);
     attributes(rest, |attribute, value| match attribute {
         libc::TCA_KIND => kind = text(value),
@@ -176,17 +177,21 @@ fn filter(payload: &[u8]) -> Option<Vec<u8>> {
     if !can_drop(&kind, &options) {
         return None;
     }
-    let place = format!("pref {priority}, handle {handle:#x}");
-    if kind != b"bpf" {
-        return Some([b"tc filter ", &*kind, format!(" ({place})").as_bytes()].concat());
+    let (mut name, mut id) = (Vec::new(), None);
+    if kind == b"bpf" {
+        attributes(&options, |attribute, value| match attribute {
+            wire::BPF_NAME => name = text(value),
+            wire::BPF_ID => id = number(value),
+            _ => {}
+        });
     }
-    let (mut name, mut id) = (b"?".to_vec(), String::new());
-    attributes(&options, |attribute, value| match attribute {
-        wire::BPF_NAME => name = text(value),
-        wire::BPF_ID => id = number(value).map_or_else(String::new, |id| format!(", id {id}")),
-        _ => {}
-    });
-    Some([b"tc program ", &*name, format!(" ({place}{id})").as_bytes()].concat())
+    Some(Program {
+        side,
+        // Classic BPF has no number.
+        name: if id.is_some() { name } else { kind },
+        id,
+        filter: Some(Filter { priority, handle }),
+    })
 }
 
 /// Whether a filter of this kind drops, by itself or by one of its actions.

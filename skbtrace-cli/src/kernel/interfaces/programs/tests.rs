@@ -51,9 +51,15 @@ fn actions(below: u16, actions: &[Vec<u8>]) -> Vec<u8> {
     attribute(below, &numbered.collect::<Vec<_>>().concat())
 }
 
-fn told(kind: &[u8], options: &[Vec<u8>]) -> Option<String> {
-    let text = filter(&message(kind, Some(options)))?;
-    Some(String::from_utf8(text).expect("ASCII"))
+fn told(kind: &[u8], options: &[Vec<u8>]) -> Option<(String, Option<u32>)> {
+    let found = filter(&message(kind, Some(options)), Side::Ingress)?;
+    let place = Filter {
+        priority: 49152,
+        handle: 1,
+    };
+    assert_eq!((found.side, found.filter), (Side::Ingress, Some(place)));
+    let name = String::from_utf8(found.name).expect("ASCII");
+    Some((name, found.id))
 }
 
 #[test]
@@ -62,7 +68,6 @@ fn filters_that_drop() {
     let passes = action(b"gact\0", Some(0));
     let mirrors = action(b"mirred\0", None);
     let police = action(b"police\0", None);
-    let place = "(pref 49152, handle 0x1)";
     for (kind, below) in [
         ("matchall", 2),
         ("flower", 3),
@@ -74,7 +79,7 @@ fn filters_that_drop() {
             let wanted: Vec<_> = wanted.iter().map(|action| (*action).clone()).collect();
             told(kind.as_bytes(), &[actions(below, &wanted)])
         };
-        let text = Some(format!("tc filter {kind} {place}"));
+        let text = Some((kind.to_owned(), None));
         assert_eq!(of(&[&drops]), text);
         assert_eq!(of(&[&mirrors, &drops]), text);
         assert_eq!(of(&[&police]), text);
@@ -86,9 +91,9 @@ fn filters_that_drop() {
         None,
         "another attribute"
     );
-    assert_eq!(told(b"new", &[]), Some(format!("tc filter new {place}")));
+    assert_eq!(told(b"new", &[]), Some(("new".to_owned(), None)));
     assert_eq!(
-        filter(&message(b"matchall", None)),
+        filter(&message(b"matchall", None), Side::Egress),
         None,
         "the kind by itself"
     );
@@ -101,12 +106,11 @@ fn programs_of_tc() {
         attribute(wire::BPF_FLAGS, &wire::BPF_DIRECT.to_ne_bytes()),
         attribute(wire::BPF_ID, &12_u32.to_ne_bytes()),
     ];
-    let text = "tc program drop.o:[tc] (pref 49152, handle 0x1, id 12)";
-    assert_eq!(told(b"bpf\0", &direct).as_deref(), Some(text));
+    let named = |name: &str, id| Some((name.to_owned(), id));
+    assert_eq!(told(b"bpf\0", &direct), named("drop.o:[tc]", Some(12)));
     assert_eq!(told(b"bpf\0", &direct[..1]), None, "it classifies only");
-    let nameless = told(b"bpf\0", &direct[1..2]);
-    let text = "tc program ? (pref 49152, handle 0x1)";
-    assert_eq!(nameless.as_deref(), Some(text));
+    assert_eq!(told(b"bpf\0", &direct[1..]), named("", Some(12)));
+    assert_eq!(told(b"bpf\0", &direct[1..2]), named("bpf", None), "classic");
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn disciplines_with_filters() {
 proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        filter(&bytes);
+        filter(&bytes, Side::Ingress);
         classifies(&bytes);
     }
 
@@ -134,6 +138,6 @@ proptest! {
         let mut bytes = message(b"flower\0", Some(&[actions(3, &[drops])]));
         let at = at % bytes.len();
         bytes[at] = value;
-        filter(&bytes);
+        filter(&bytes, Side::Ingress);
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::super::stage::Stage;
-use crate::kernel_trace::KernelTrace;
+use super::lost;
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::{self, CLIENT, CLIENT_PORT, CLIENT_VETH, PORT, SERVER, SERVER_VETH, at};
 use crate::traffic::{self, exchange::Exchange};
@@ -41,14 +41,6 @@ pub fn isolated() -> Result<Stage> {
         },
         |(_, sender)| lost(|| traffic::send(sender, at(SERVER, PORT)?, b"alone")),
     )
-}
-
-/// Waits until the kernel has dropped an IPv4 packet.
-fn lost(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    const IPV4: u16 = 0x0800;
-    let kernel = KernelTrace::start()?;
-    work()?;
-    kernel.wait_for(1, |drop| drop.protocol == IPV4).map(drop)
 }
 
 /// A datagram that waits for four seconds.

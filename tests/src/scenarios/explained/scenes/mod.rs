@@ -7,10 +7,14 @@ mod devices;
 mod healthy;
 mod ipv6;
 mod near;
+mod programs;
 mod routing;
 mod sockets;
 
-use super::stage::Scene;
+use anyhow::Result;
+
+use super::stage::{Scene, Stage};
+use crate::kernel_trace::KernelTrace;
 
 /// All of them.
 pub const SCENES: &[Scene] = &[
@@ -71,6 +75,11 @@ pub const SCENES: &[Scene] = &[
     scene("ipsec_policy", &["ipsec-policy"], routing::policy),
     scene("device_down", &["device-down"], devices::down),
     scene("bridge_isolated", &["bridge-no-port"], devices::isolated),
+    scene("tc_filter", &["tc-drop"], programs::tc_filter),
+    scene("tc_filters", &["tc-drop"], programs::tc_filters),
+    scene("tc_program", &["tc-drop"], programs::tc_program),
+    scene("tcx_program", &["tc-drop"], programs::tcx_program),
+    scene("xdp_program", &["xdp-drop"], programs::xdp_program),
     scene("slow", &["slow"], devices::slow),
     scene("socket_filter", &["socket-filter"], sockets::filtered),
     scene("dropped", &["dropped"], sockets::no_protocol),
@@ -132,7 +141,15 @@ pub const SCENES: &[Scene] = &[
 const fn scene(
     name: &'static str,
     found: &'static [&'static str],
-    set: fn() -> anyhow::Result<super::stage::Stage>,
+    set: fn() -> Result<Stage>,
 ) -> Scene {
     Scene { name, found, set }
+}
+
+/// Waits until the kernel has dropped an IPv4 packet.
+fn lost(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    const IPV4: u16 = 0x0800;
+    let kernel = KernelTrace::start()?;
+    work()?;
+    kernel.wait_for(1, |drop| drop.protocol == IPV4).map(drop)
 }

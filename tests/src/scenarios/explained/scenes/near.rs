@@ -17,7 +17,8 @@ use crate::topology::{self, CLIENT, CLIENT_PORT, CLIENT_VETH, PORT, SERVER, SERV
 use crate::traffic::{self, exchange::Exchange};
 use crate::xdp::{Mode, XdpDrop};
 
-fn tc(host: &Netns, line: &str) -> Result<()> {
+/// Runs a command of tc; a trial whose kernel lacks something is skipped.
+pub fn tc(host: &Netns, line: &str) -> Result<()> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match host.run("tc", &words) {
         Ok(_) => Ok(()),
