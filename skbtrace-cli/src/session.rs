@@ -17,7 +17,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use skbtrace_common::{hooks::HOOKS, record::KIND_DROP};
+use skbtrace_common::{
+    hooks::HOOKS,
+    record::{HAS_NETNS, KIND_DROP},
+};
 use tokio::{
     runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -278,8 +281,9 @@ impl Run {
             let Some(record) = engine.record(bytes, &mut apart) else {
                 continue;
             };
-            if self.explains && record.event.kind == KIND_DROP {
-                self.names.as_of(record.event.time_ns);
+            let event = record.event;
+            if self.explains && event.kind == KIND_DROP && event.flags & HAS_NETNS != 0 {
+                self.names.as_of(event.netns, event.time_ns);
             }
             let names: &dyn Names = match &mut self.recording {
                 None => &self.names,

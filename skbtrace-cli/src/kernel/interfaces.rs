@@ -27,7 +27,7 @@ mod programs;
 mod snapshot;
 
 pub use programs::{Filter, Program, Side};
-pub use snapshot::{Reader, Snapshot};
+pub use snapshot::{Look, NetnsState, Reader, Seen, Snapshot};
 
 use std::collections::HashMap;
 

@@ -6,21 +6,22 @@
 //! another: a container that is being made gets its bridge and its host name a little later.
 //!
 //! What a packet's loss is explained by may have been made a moment before: for one that happened
-//! after the last look began, another is waited for ([`Machine::as_of`]), which may take a small part
-//! of the time and no more.
+//! after the last look at its network namespace began, another is waited for ([`Machine::as_of`]).
+//! These may take a small part of the time and no more.
 //!
 //! **Invariant:** no lookup waits, and otherwise one look begins a second at most after the one
 //! before; the pauses grow while nothing new is found.
 
 use std::{
     cell::Cell,
+    collections::HashMap,
     sync::mpsc::{self, Receiver, Sender},
     thread,
     time::{Duration, Instant},
 };
 
 use super::now_ns;
-use crate::kernel::interfaces::{Program, Reader, Snapshot, State};
+use crate::kernel::interfaces::{Look, Program, Reader, Seen, Snapshot, State};
 
 /// The machine, as last seen.
 pub struct Machine {
@@ -30,14 +31,23 @@ pub struct Machine {
     /// Something was asked for that was not seen.
     missed: Cell<bool>,
     pace: Pace,
-    /// When the last look was asked for, and the one that is known; nanoseconds of `CLOCK_MONOTONIC`.
-    asked_ns: u64,
+    /// When the last whole look was asked for; nanoseconds of `CLOCK_MONOTONIC`.
     seen_ns: u64,
+    /// Likewise, by network namespace, where that was looked at by itself.
+    states_ns: HashMap<u32, u64>,
     begun: Instant,
     /// How long looks have been waited for.
     waited: Duration,
-    ask: Sender<()>,
-    answers: Receiver<Snapshot>,
+    ask: Sender<Question>,
+    answers: Receiver<(Question, Seen)>,
+}
+
+/// A look that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
+    look: Look,
+    /// When; nanoseconds of `CLOCK_MONOTONIC`.
+    asked_ns: u64,
 }
 
 impl Machine {
@@ -50,34 +60,35 @@ impl Machine {
 
     /// Looks for the first time.
     pub fn look() -> Self {
-        let reader = Reader::new();
-        let mut machine = Self::with(move || reader.read());
+        let mut reader = Reader::new();
+        let mut machine = Self::with(move |look| reader.look(look));
         machine.ask(Instant::now());
-        if let Ok(seen) = machine.answers.recv_timeout(Self::PATIENCE) {
-            machine.take(seen, Instant::now());
+        if let Ok((question, seen)) = machine.answers.recv_timeout(Self::PATIENCE) {
+            machine.take(question, seen, Instant::now());
         }
         machine
     }
 
     /// A machine that is looked at by `read`. The thread ends when the machine is dropped.
-    fn with(mut read: impl FnMut() -> Snapshot + Send + 'static) -> Self {
-        let (ask, asked) = mpsc::channel();
+    fn with(mut read: impl FnMut(Look) -> Seen + Send + 'static) -> Self {
+        let (ask, asked) = mpsc::channel::<Question>();
         let (answer, answers) = mpsc::channel();
         // Without a thread nothing is ever learnt, and shows as unknown.
         let _ = thread::Builder::new()
             .name("machine".to_owned())
-            .spawn(
-                move || {
-                    while asked.recv().is_ok() && answer.send(read()).is_ok() {}
-                },
-            );
+            .spawn(move || {
+                while let Ok(question) = asked.recv() {
+                    // Nobody may wait for it any more.
+                    let _ = answer.send((question, read(question.look)));
+                }
+            });
         Self {
             seen: Snapshot::default(),
             generation: 0,
             missed: Cell::new(false),
             pace: Pace::new(),
-            asked_ns: 0,
             seen_ns: 0,
+            states_ns: HashMap::new(),
             begun: Instant::now(),
             waited: Duration::ZERO,
             ask,
@@ -91,51 +102,68 @@ impl Machine {
             return;
         }
         let now = Instant::now();
-        if let Ok(seen) = self.answers.try_recv() {
-            self.take(seen, now);
+        if let Ok((question, seen)) = self.answers.try_recv() {
+            self.take(question, seen, now);
         }
         if self.pace.due(self.missed.get(), now) {
             self.ask(now);
         }
     }
 
-    /// Waits for a look that began after `time_ns`, unless looks have taken too long.
-    pub fn as_of(&mut self, time_ns: u64) {
-        while self.seen_ns < time_ns && self.waited <= self.allowed() {
-            let now = Instant::now();
-            if !self.pace.looking {
-                self.ask(now);
-            }
-            let answer = self.answers.recv_timeout(Self::PATIENCE);
-            self.waited += now.elapsed();
-            match answer {
-                Ok(seen) => self.take(seen, now),
-                // It is taken over when it is there.
-                Err(_) => return,
+    /// Waits for a look at a network namespace that began after `time_ns`, unless looks have taken too
+    /// long.
+    pub fn as_of(&mut self, netns: u32, time_ns: u64) {
+        let seen_ns = self.states_ns.get(&netns).copied().unwrap_or(0);
+        let is_known = self.seen_ns.max(seen_ns) >= time_ns;
+        if is_known || self.waited > Self::AT_ONCE + self.begun.elapsed() / Self::PART {
+            return;
+        }
+        let begun = Instant::now();
+        let question = Question {
+            look: Look::State(netns),
+            asked_ns: now_ns(),
+        };
+        if self.ask.send(question).is_ok() {
+            // A whole look that is under way comes first.
+            while let Ok((answered, seen)) = self.answers.recv_timeout(Self::PATIENCE) {
+                self.take(answered, seen, begun);
+                if answered == question {
+                    break;
+                }
             }
         }
-    }
-
-    fn allowed(&self) -> Duration {
-        Self::AT_ONCE + self.begun.elapsed() / Self::PART
+        self.waited += begun.elapsed();
     }
 
     fn ask(&mut self, now: Instant) {
         self.missed.set(false);
-        self.asked_ns = now_ns();
-        if self.ask.send(()).is_ok() {
+        let question = Question {
+            look: Look::All,
+            asked_ns: now_ns(),
+        };
+        if self.ask.send(question).is_ok() {
             self.pace.begun(now);
         }
     }
 
-    fn take(&mut self, seen: Snapshot, now: Instant) {
-        let news = seen != self.seen;
-        self.pace.done(news, now);
-        self.seen_ns = self.asked_ns;
-        if news {
-            self.seen = seen;
-            self.generation += 1;
+    fn take(&mut self, question: Question, seen: Seen, now: Instant) {
+        let news = match seen {
+            Seen::All(seen) => {
+                self.seen_ns = question.asked_ns;
+                self.states_ns.clear();
+                let news = seen != self.seen;
+                self.seen = seen;
+                news
+            }
+            Seen::State(seen) => {
+                self.states_ns.insert(seen.inode, question.asked_ns);
+                self.seen.take(seen)
+            }
+        };
+        if question.look == Look::All {
+            self.pace.done(news, now);
         }
+        self.generation += u64::from(news);
     }
 
     /// Another number whenever another answer may be given than before.
@@ -220,6 +248,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::interfaces::NetnsState;
 
     #[test]
     fn pauses_grow_while_there_is_no_news() {
@@ -260,10 +289,10 @@ mod tests {
     #[test]
     fn only_what_was_missed_begins_a_look_and_only_one() {
         let (begun, looks) = mpsc::channel();
-        let mut machine = Machine::with(move || {
+        let mut machine = Machine::with(move |look| {
             // The test may be over.
-            let _ = begun.send(());
-            Snapshot::default()
+            let _ = begun.send(look);
+            Seen::All(Snapshot::default())
         });
         machine.update();
         assert!(looks.try_recv().is_err(), "nobody asked for anything");
@@ -271,42 +300,51 @@ mod tests {
         assert_eq!(machine.link(1, 2), None);
         machine.update();
         looks.recv().expect("a look");
-        let seen = machine.answers.recv().expect("an answer");
-        machine.take(seen, Instant::now());
+        let (question, seen) = machine.answers.recv().expect("an answer");
+        machine.take(question, seen, Instant::now());
         machine.update();
         assert!(looks.try_recv().is_err(), "one only");
         assert!(!machine.missed.get());
     }
 
     #[test]
-    fn a_loss_has_what_is_there_looked_at_once() {
+    fn a_loss_has_its_netns_looked_at_once() {
         let (begun, looks) = mpsc::channel();
-        let mut machine = Machine::with(move || {
+        let mut machine = Machine::with(move |look| {
             // The test may be over.
-            let _ = begun.send(());
-            Snapshot::default()
+            let _ = begun.send(look);
+            match look {
+                Look::All => Seen::All(Snapshot::default()),
+                Look::State(inode) => Seen::State(NetnsState {
+                    inode,
+                    interfaces: Vec::new(),
+                }),
+            }
         });
         let loss = now_ns();
-        machine.as_of(loss);
-        machine.as_of(loss);
-        assert_eq!(looks.try_iter().count(), 1);
-        assert!(!machine.pace.looking);
+        machine.as_of(1, loss);
+        machine.as_of(1, loss);
+        machine.as_of(2, loss);
+        let seen: Vec<_> = looks.try_iter().collect();
+        assert_eq!(seen, [Look::State(1), Look::State(2)]);
         // One that is under way began before this loss, and is not enough.
         machine.ask(Instant::now());
-        machine.as_of(now_ns());
-        assert_eq!(looks.try_iter().count(), 2);
+        machine.as_of(1, now_ns());
+        let seen: Vec<_> = looks.try_iter().collect();
+        assert_eq!(seen, [Look::All, Look::State(1)]);
+        assert!(!machine.pace.looking);
         machine.waited = Duration::MAX;
-        machine.as_of(now_ns());
+        machine.as_of(1, now_ns());
         assert_eq!(looks.try_iter().count(), 0, "they took too long");
     }
 
     #[test]
     fn our_own_netns_is_known_after_the_first_look() {
-        let reader = Reader::new();
-        let mut machine = Machine::with(move || reader.read());
+        let mut reader = Reader::new();
+        let mut machine = Machine::with(move |look| reader.look(look));
         machine.ask(Instant::now());
-        let seen = machine.answers.recv().expect("an answer");
-        machine.take(seen, Instant::now());
+        let (question, seen) = machine.answers.recv().expect("an answer");
+        machine.take(question, seen, Instant::now());
         let ours = crate::kernel::netns::current().expect("/proc");
         assert!(machine.netns(ours).is_some());
         assert_eq!(machine.netns(1), None);

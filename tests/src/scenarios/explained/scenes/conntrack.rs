@@ -272,50 +272,58 @@ pub fn reply_not_translated() -> Result<Stage> {
 
 /// No new connection, as there are as many as may be.
 pub fn full() -> Result<Stage> {
-    const MAXIMUM: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+    Stage::build(occupied, |(routed, exchange)| {
+        with_little_room(|| {
+            let server = routed.addresses().server()?;
+            counters::until_risen(
+                || counters::dropped_by_conntrack(&routed.node),
+                || exchange.say(server, b"one too many"),
+            )
+        })
+    })
+}
+
+/// The same, for a connection that has its entry.
+pub fn full_for_others() -> Result<Stage> {
     Stage::build(
         || {
-            let routed = Routed::build()?;
-            routed.masquerade(Frontend::first_that_works()?)?;
-            // Entries that nothing pushes out, as both directions were seen.
-            for port in 1..=8 {
-                let port = port.to_string();
-                let entry = [
-                    "-I",
-                    "-p",
-                    "udp",
-                    "-s",
-                    "192.0.2.1",
-                    "-d",
-                    "192.0.2.2",
-                    "--sport",
-                    &port,
-                    "--dport",
-                    &port,
-                    "--timeout",
-                    TIMEOUT,
-                    "-u",
-                    "SEEN_REPLY,ASSURED",
-                ];
-                if let Err(error) = routed.node.run("conntrack", &entry) {
-                    return skip(format!("no entries can be made here: {error:#}"));
-                }
-            }
-            let exchange = routed.exchange()?;
+            let (routed, exchange) = occupied()?;
+            exchange.ask(routed.addresses().server()?)?;
             Ok((routed, exchange))
         },
         |(routed, exchange)| {
-            let before = std::fs::read_to_string(MAXIMUM).context("the maximum")?;
-            std::fs::write(MAXIMUM, "4").context("the maximum")?;
-            let server = routed.addresses().server()?;
-            let risen = counters::until_risen(
-                || counters::dropped_by_conntrack(&routed.node),
-                || exchange.say(server, b"one too many"),
-            );
-            std::fs::write(MAXIMUM, before.trim()).context("the maximum")?;
-            risen
+            with_little_room(|| exchange.ask(routed.addresses().server()?).map(drop))
         },
     )
+}
+
+/// A node that has more entries than [`with_little_room`] lets it have.
+fn occupied() -> Result<(Routed, Exchange)> {
+    let routed = Routed::build()?;
+    routed.masquerade(Frontend::first_that_works()?)?;
+    // Entries that nothing pushes out, as both directions were seen.
+    for port in 1..=8 {
+        let entry = format!(
+            "-I -p udp -s 192.0.2.1 -d 192.0.2.2 --sport {port} --dport {port} \
+             --timeout {TIMEOUT} -u SEEN_REPLY,ASSURED"
+        );
+        let entry: Vec<&str> = entry.split_whitespace().collect();
+        if let Err(error) = routed.node.run("conntrack", &entry) {
+            return skip(format!("no entries can be made here: {error:#}"));
+        }
+    }
+    let exchange = routed.exchange()?;
+    Ok((routed, exchange))
+}
+
+/// Nobody gets a new entry meanwhile: the limit is the machine's.
+fn with_little_room<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    const MAXIMUM: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+    let before = std::fs::read_to_string(MAXIMUM).context("the maximum")?;
+    std::fs::write(MAXIMUM, "4").context("the maximum")?;
+    let done = work();
+    std::fs::write(MAXIMUM, before.trim()).context("the maximum")?;
+    done
 }
 
 /// A rule refuses, and says so.

@@ -136,6 +136,9 @@ pub const SCENES: &[Scene] = &[
     scene("near_miss_bridged", &[], near::bridged),
     scene("near_miss_broadcast", &[], near::broadcast),
     scene("near_miss_nearly_full", &[], near::nearly_full),
+    scene("near_miss_conntrack_full", &[], conntrack::full_for_others),
+    scene("near_miss_twice", &[], near::twice),
+    scene("near_miss_other_mac", &[], near::other_mac),
 ];
 
 const fn scene(

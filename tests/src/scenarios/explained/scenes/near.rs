@@ -331,3 +331,68 @@ pub fn nearly_full() -> Result<Stage> {
         },
     )
 }
+
+/// By the same router twice, as its rules have it (forwarding-loop).
+pub fn twice() -> Result<Stage> {
+    const ASIDE: &str = "10.72.8.8";
+    Stage::build(
+        || {
+            let routed = Routed::build()?;
+            let aside = Netns::create("aside")?;
+            topology::quiet(&aside, false)?;
+            routed.node.ip(&format!(
+                "link add eth1 type veth peer name eth0 netns {}\n\
+                 link set eth1 up\n\
+                 addr add 10.72.9.1/24 dev eth1\n\
+                 route add {ASIDE}/32 via {}\n\
+                 route add {ASIDE}/32 via 10.72.9.2 dev eth1 table 88 onlink\n\
+                 rule add iif eth0 to {ASIDE} lookup 88 pref 88\n",
+                aside.name(),
+                node::SERVER,
+            ))?;
+            routed.server.sysctl("ipv4/ip_forward", "1")?;
+            aside.ip(&format!(
+                "link set lo up\n\
+                 link set eth0 up\n\
+                 addr add 10.72.9.2/24 dev eth0\n\
+                 addr add {ASIDE}/32 dev lo\n\
+                 route add default via 10.72.9.1\n"
+            ))?;
+            traffic::exchange_one(&routed.node, &aside, at("10.72.9.2", 9)?)?;
+            let receiver = traffic::udp_socket(&aside, at(ASIDE, PORT)?)?;
+            Ok((routed, aside, receiver))
+        },
+        |(routed, _, receiver)| {
+            let macs = (NODE_MAC, CLIENT_MAC);
+            let frame = Frame::new(macs, (node::CLIENT, CLIENT_PORT), (ASIDE, PORT))?;
+            frame.transmit(&routed.client, "eth0")?;
+            traffic::receive(receiver).map(drop)
+        },
+    )
+}
+
+/// To a hardware address that is not the device's, and that a macvlan on it has (other-host).
+pub fn other_mac() -> Result<Stage> {
+    const MAC: &str = "0a:71:00:00:00:03";
+    const ADDRESS: &str = "10.71.0.3";
+    Stage::build(
+        || {
+            let link = Link::build()?;
+            link.right.ip(&format!(
+                "link add link eth0 name mac0 address {MAC} type macvlan mode bridge\n\
+                 link set mac0 up\n\
+                 addr add {ADDRESS}/32 dev mac0\n"
+            ))?;
+            link.left.ip(&format!(
+                "neigh replace {ADDRESS} lladdr {MAC} dev eth0 nud permanent\n"
+            ))?;
+            let receiver = traffic::udp_socket(&link.right, at(ADDRESS, PORT)?)?;
+            let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
+            Ok((link, receiver, sender))
+        },
+        |(_, receiver, sender)| {
+            traffic::send(sender, at(ADDRESS, PORT)?, b"to the macvlan")?;
+            once(receiver, b"to the macvlan")
+        },
+    )
+}
