@@ -175,21 +175,11 @@ impl<'a> Fork<'a> {
                 None => "it was sent to the bridge's own address".to_owned(),
             },
         );
-        let address = address.unwrap_or_else(|| "ADDRESS-OF-THE-BRIDGE".to_owned());
-        let from = source(&arrived(self.case));
-        let is_v6 =
-            matches!(arrived(self.case), Packet::Ip(ip) if ip.dst.is_some_and(|to| to.is_ipv6()));
-        let (ip, option) = if is_v6 {
-            ("IPv6", "--ip6-src")
-        } else {
-            ("IPv4", "--ip-src")
-        };
-        let check = format!(
-            "in that netns: `ip link set {bridge} promisc off`; where it must be promiscuous, drop what \
-             it routes back to itself: `ebtables -t filter -A OUTPUT -p {ip} -s {address} {option} \
-             {from} -j DROP`, with the pods' whole network in place of {from}"
-        );
-        let cause = Cause::certain("duplicate-promiscuous-bridge", sentence, check);
+        let rule = "duplicate-promiscuous-bridge";
+        let check = self.case.check(rule, &sentence, || {
+            self.against_promiscuity(&bridge, address.as_deref())
+        });
+        let cause = Cause::certain(rule, sentence, check);
         let shows = [
             "br_handle_frame_finish",
             "br_pass_frame_up",
@@ -199,6 +189,23 @@ impl<'a> Fork<'a> {
         let hops = self.journey.hops.iter().enumerate();
         let hops = hops.filter(|(_, hop)| hop.netns == here && is_at(hop, &shows));
         Some(cause.shown_by(self.parent, hops.map(|(at, _)| at)))
+    }
+
+    fn against_promiscuity(&self, bridge: &str, address: Option<&str>) -> String {
+        let address = address.unwrap_or("ADDRESS-OF-THE-BRIDGE");
+        let arrived = arrived(self.case);
+        let from = source(&arrived);
+        let is_v6 = matches!(arrived, Packet::Ip(ip) if ip.dst.is_some_and(|to| to.is_ipv6()));
+        let (ip, option) = if is_v6 {
+            ("IPv6", "--ip6-src")
+        } else {
+            ("IPv4", "--ip-src")
+        };
+        format!(
+            "in that netns: `ip link set {bridge} promisc off`; where it must be promiscuous, drop what \
+             it routes back to itself: `ebtables -t filter -A OUTPUT -p {ip} -s {address} {option} \
+             {from} -j DROP`, with the pods' whole network in place of {from}"
+        )
     }
 
     /// tc's mirred made it.

@@ -104,12 +104,14 @@ pub struct Told {
 pub struct Diagnosis {
     options: Options,
     memory: Memory,
-    /// By rule and sentence: where in `told`.
-    known: HashMap<(&'static str, String), usize>,
+    known: Known,
     told: Vec<Told>,
     /// Findings of causes for which there was no room.
     more: u64,
 }
+
+/// By rule and sentence: where in [`Diagnosis::told`].
+type Known = HashMap<&'static str, HashMap<String, usize>>;
 
 /// What is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +141,12 @@ impl Diagnosis {
         self.memory.learn(family);
         let mut new = Vec::new();
         for cause in self.causes(family, names) {
-            let key = (cause.rule, cause.sentence.clone());
-            if let Some(told) = self.known.get(&key).and_then(|&at| self.told.get_mut(at)) {
+            let known = self.known.entry(cause.rule).or_default();
+            let at = known.get(&cause.sentence).copied();
+            if let Some(told) = at.and_then(|at| self.told.get_mut(at)) {
                 told.packets += 1;
             } else if self.told.len() < Self::CAUSES {
-                self.known.insert(key, self.told.len());
+                known.insert(cause.sentence.clone(), self.told.len());
                 self.told.push(Told {
                     rule: cause.rule,
                     confidence: cause.confidence,
@@ -186,6 +189,7 @@ impl Diagnosis {
             journey,
             names,
             memory: &self.memory,
+            known: &self.known,
             options: self.options,
         };
         let mut explained = Vec::new();
@@ -222,6 +226,8 @@ struct Case<'a> {
     journey: &'a Journey,
     names: &'a dyn Names,
     memory: &'a Memory,
+    /// Causes that have been told.
+    known: &'a Known,
     options: Options,
 }
 
@@ -275,6 +281,16 @@ impl Cause {
 }
 
 impl Case<'_> {
+    /// What to look at or change, which only the first packet of a cause has put into words. Not for
+    /// rules whose words others make theirs.
+    fn check(&self, rule: &str, sentence: &str, words: impl FnOnce() -> String) -> String {
+        let told = self.known.get(rule);
+        if told.is_some_and(|told| told.contains_key(sentence)) {
+            return String::new();
+        }
+        words()
+    }
+
     fn finding(&self, cause: Cause) -> Finding {
         let mut evidence = cause.evidence;
         evidence.sort_unstable();

@@ -95,21 +95,22 @@ pub fn full(loss: &Loss<'_>) -> Option<Cause> {
     }
     let told = queued.and_then(|at| loss.case.journey.hops.get(at));
     let sock = told.and_then(crate::journey::Hop::sock);
-    let size = sock
-        .and_then(|sock| sock.memory)
-        .map_or_else(String::new, |memory| {
-            format!("; its limit is {} bytes", memory.limit)
-        });
     let sentence = format!(
         "the receive queue of the socket {}{} in {} is full",
         target(&loss.packet()),
         of(sock),
         netns(loss.place().netns, loss.case.names),
     );
-    let check = format!(
-        "the program reads too slowly, or not at all: ss -uampn, -tampn in that netns{size}; \
-         SO_RCVBUF, sysctl net.core.rmem_max"
-    );
+    let check = loss.case.check("socket-full", &sentence, || {
+        let memory = sock.and_then(|sock| sock.memory);
+        let size = memory.map_or_else(String::new, |memory| {
+            format!("; its limit is {} bytes", memory.limit)
+        });
+        format!(
+            "the program reads too slowly, or not at all: ss -uampn, -tampn in that netns{size}; \
+             SO_RCVBUF, sysctl net.core.rmem_max"
+        )
+    });
     loss.shows(Cause::certain("socket-full", sentence, check), queued)
 }
 

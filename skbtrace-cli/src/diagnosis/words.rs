@@ -1,13 +1,13 @@
 //! Words of which sentences are made; all ASCII, and names are escaped.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::{
     decode::Names,
     event::{Icmp, Packet, Transport},
     journey::{Hop, HopDevice},
     kernel::interfaces::{Filter, Program, Side},
-    render::escaped_text,
+    render::{end_text, escaped_text},
 };
 
 /// `netns pod-a`, or the number of one without a name.
@@ -97,7 +97,7 @@ pub fn source(packet: &Packet) -> String {
 /// Address and port.
 pub fn end(address: Option<IpAddr>, port: u16) -> String {
     match address {
-        Some(address) => SocketAddr::new(address, port).to_string(),
+        Some(address) => end_text(address, port),
         None => format!("?:{port}"),
     }
 }
@@ -130,7 +130,8 @@ pub fn program(program: &Program) -> String {
 
 /// A hardware address.
 pub fn mac(address: [u8; 6]) -> String {
-    address.map(|byte| format!("{byte:02x}")).join(":")
+    let [a, b, c, d, e, f] = address;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
 fn icmp(message: Icmp) -> String {

@@ -184,6 +184,10 @@ fn difference(from: &Packet, to: &Packet) -> Option<Side> {
     let (Packet::Ip(from), Packet::Ip(to)) = (from, to) else {
         return None;
     };
+    // Mostly nothing does.
+    if from == to {
+        return None;
+    }
     let (from_ports, to_ports) = match (protocol(from), protocol(to)) {
         (Some(one), Some(other)) if one != other => return Some(Side::Header),
         _ => (ports(from), ports(to)),

@@ -36,14 +36,34 @@ pub use summary::Summary;
 pub use table::{Table, TableOptions};
 pub use tree::{Tree, TreeOptions};
 
+use std::net::IpAddr;
+
 use crate::{decode::Names, event::Event, gap::Gap, journey::Limits};
 
 /// A name from the kernel or the wire as text that can be printed.
 #[must_use]
 pub fn escaped_text(name: &[u8]) -> String {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(name.len());
     cell::escaped(name, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
+    // It is ASCII.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// An address with its port, as `ss` writes them.
+#[must_use]
+pub fn end_text(address: IpAddr, port: u16) -> String {
+    let mut text = Vec::with_capacity(48);
+    if address.is_ipv6() {
+        text.push(b'[');
+    }
+    digits::address(address, &mut text);
+    if address.is_ipv6() {
+        text.push(b']');
+    }
+    text.push(b':');
+    digits::decimal(u64::from(port), &mut text);
+    // It is ASCII.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// What writes events in one format.
