@@ -30,7 +30,7 @@ mod tests;
 mod waits;
 mod words;
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::{
     decode::Names,
@@ -110,8 +110,9 @@ pub struct Diagnosis {
     more: u64,
 }
 
-/// By rule and sentence: where in [`Diagnosis::told`].
-type Known = HashMap<&'static str, HashMap<String, usize>>;
+/// By rule and sentence: where in [`Diagnosis::told`]. There are [`Diagnosis::CAUSES`] at most, whatever
+/// names packets bring.
+type Known = FxHashMap<&'static str, FxHashMap<String, usize>>;
 
 /// What is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Diagnosis {
         Self {
             options,
             memory: Memory::default(),
-            known: HashMap::new(),
+            known: Known::default(),
             told: Vec::new(),
             more: 0,
         }

@@ -1,6 +1,6 @@
 //! Words of which sentences are made; all ASCII, and names are escaped.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     decode::Names,
@@ -14,7 +14,7 @@ use crate::{
 pub fn netns(inode: Option<u32>, names: &dyn Names) -> String {
     match inode {
         Some(inode) => match names.netns(inode) {
-            Some(name) => format!("netns {}", escaped_text(name.as_bytes())),
+            Some(name) => ["netns ", &escaped_text(name.as_bytes())].concat(),
             None => format!("netns {inode}"),
         },
         None => "an unknown netns".to_owned(),
@@ -40,6 +40,15 @@ pub fn place(hop: &Hop, names: &dyn Names) -> String {
 
 /// `UDP to 10.71.0.2:9999`: a packet without its source.
 pub fn towards(packet: &Packet) -> String {
+    joined(packet, " to ")
+}
+
+/// `UDP 10.71.0.2:9999`: whom a packet is for.
+pub fn target(packet: &Packet) -> String {
+    joined(packet, " ")
+}
+
+fn joined(packet: &Packet, to: &str) -> String {
     let Packet::Ip(ip) = packet else {
         return match packet {
             Packet::Arp(_) => "ARP".to_owned(),
@@ -47,20 +56,19 @@ pub fn towards(packet: &Packet) -> String {
             _ => "a packet that could not be read".to_owned(),
         };
     };
-    let to = |address: Option<IpAddr>| address.map_or_else(|| "?".to_owned(), |to| to.to_string());
-    match ip.transport {
-        Transport::Udp(ports) => format!("UDP to {}", end(ip.dst, ports.dst)),
-        Transport::Tcp(ports, _) => format!("TCP to {}", end(ip.dst, ports.dst)),
-        Transport::Icmp(message) => format!("{} to {}", icmp(message), to(ip.dst)),
-        Transport::Fragment { .. } => format!("fragments to {}", to(ip.dst)),
-        Transport::Other(Some(protocol)) => format!("IP protocol {protocol} to {}", to(ip.dst)),
-        Transport::Other(None) => format!("IP to {}", to(ip.dst)),
-    }
-}
-
-/// `UDP 10.71.0.2:9999`: whom a packet is for.
-pub fn target(packet: &Packet) -> String {
-    towards(packet).replacen(" to ", " ", 1)
+    let (what, ports) = match ip.transport {
+        Transport::Udp(ports) => (Cow::Borrowed("UDP"), Some(ports)),
+        Transport::Tcp(ports, _) => ("TCP".into(), Some(ports)),
+        Transport::Icmp(message) => (icmp(message).into(), None),
+        Transport::Fragment { .. } => ("fragments".into(), None),
+        Transport::Other(Some(protocol)) => (format!("IP protocol {protocol}").into(), None),
+        Transport::Other(None) => ("IP".into(), None),
+    };
+    let whom = match ports {
+        Some(ports) => end(ip.dst, ports.dst),
+        None => destination(packet),
+    };
+    [&*what, to, &whom].concat()
 }
 
 /// Whether more than one host is to have a packet: its address says so, or that of its frame, which the

@@ -2,7 +2,7 @@
 //!
 //! [`Event`] borrows from its record, which is gone when the journey is told.
 
-use std::sync::Arc;
+use std::{hash::Hash, sync::Arc};
 
 use rustc_hash::FxHashSet;
 
@@ -20,17 +20,42 @@ use crate::{
 /// A name that many hops share.
 pub type Text = Arc<str>;
 
-/// The names that were met: each is kept once.
-#[derive(Debug)]
+/// The names that were met.
+#[derive(Debug, Default)]
 pub struct Texts {
-    known: FxHashSet<Text>,
-    /// Names by where they were met last: most are asked for from the same place again and again.
-    recent: [Option<Text>; RECENT],
+    texts: Kept<str>,
+    /// Of tables and chains: any bytes.
+    names: Kept<[u8]>,
+}
+
+impl Texts {
+    /// The shared copy of a name.
+    pub fn keep(&mut self, text: &str) -> Text {
+        // Most are asked for from where they lie again and again, a few bytes apart at the least.
+        self.texts.keep(text, text.as_ptr().addr() >> 3)
+    }
+
+    /// The same for a table's or chain's.
+    pub fn keep_name(&mut self, name: &[u8]) -> Arc<[u8]> {
+        let [first, .., last] = name else {
+            return self.names.keep(name, 0);
+        };
+        let place = name.len() + usize::from(*first) * 3 + usize::from(*last) * 5;
+        self.names.keep(name, place)
+    }
+}
+
+/// Values of which each is kept once.
+#[derive(Debug)]
+struct Kept<T: ?Sized> {
+    known: FxHashSet<Arc<T>>,
+    /// Those that were met last, by a number that differs for most of them.
+    recent: [Option<Arc<T>>; RECENT],
 }
 
 const RECENT: usize = 64;
 
-impl Default for Texts {
+impl<T: ?Sized> Default for Kept<T> {
     fn default() -> Self {
         Self {
             known: FxHashSet::default(),
@@ -39,28 +64,29 @@ impl Default for Texts {
     }
 }
 
-impl Texts {
-    /// The shared copy of a name.
-    pub fn keep(&mut self, text: &str) -> Text {
-        // Names lie a few bytes apart at the least.
-        let place = (text.as_ptr().addr() >> 3) % RECENT;
+impl<T: ?Sized + Eq + Hash> Kept<T>
+where
+    Arc<T>: for<'a> From<&'a T>,
+{
+    fn keep(&mut self, value: &T, number: usize) -> Arc<T> {
+        let place = number % RECENT;
         if let Some(Some(recent)) = self.recent.get(place)
-            && **recent == *text
+            && **recent == *value
         {
             return Arc::clone(recent);
         }
-        let kept = self.find(text);
+        let kept = self.find(value);
         if let Some(recent) = self.recent.get_mut(place) {
             *recent = Some(Arc::clone(&kept));
         }
         kept
     }
 
-    fn find(&mut self, text: &str) -> Text {
-        if let Some(known) = self.known.get(text) {
+    fn find(&mut self, value: &T) -> Arc<T> {
+        if let Some(known) = self.known.get(value) {
             return Arc::clone(known);
         }
-        let new: Text = text.into();
+        let new: Arc<T> = value.into();
         self.known.insert(Arc::clone(&new));
         new
     }

@@ -65,7 +65,9 @@ pub enum RewrittenBy {
 /// The rewrites of a journey; `origin` is the packet that it was made from, as it was then.
 pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
     let mut found = Vec::new();
-    let mut last = origin.map(|hop| hop.packet).filter(is_known);
+    let mut last = origin
+        .map(|hop| &hop.packet)
+        .filter(|packet| is_known(packet));
     for (at, hop) in journey.hops.iter().enumerate() {
         // What is freed may have lost what its headers stood in.
         if role::of_row(hop.row) == Role::Release || is_as_it_came(hop) {
@@ -76,19 +78,19 @@ pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
             continue;
         }
         let now = match &hop.what {
-            What::Translated(told) => told.before,
-            _ => hop.packet,
+            What::Translated(told) => &told.before,
+            _ => &hop.packet,
         };
-        if is_known(&now) {
+        if is_known(now) {
             if let (Some(from), Some(before)) = (last, before)
-                && let Some(side) = difference(&from, &now)
+                && let Some(side) = difference(from, now)
             {
                 found.push(Rewrite {
                     after: at - 1,
-                    from,
-                    to: now,
+                    from: *from,
+                    to: *now,
                     side,
-                    by: by(journey, (before, from), (hop, now)),
+                    by: by(journey, (before, *from), (hop, *now)),
                 });
             }
             last = Some(now);
@@ -110,14 +112,14 @@ pub fn rewrites(journey: &Journey, origin: Option<&Hop>) -> Vec<Rewrite> {
                     },
                 });
             }
-            last = Some(hop.packet);
+            last = Some(&hop.packet);
         }
     }
     found
 }
 
 fn is_known(packet: &Packet) -> bool {
-    *packet != Packet::Unknown
+    !matches!(packet, Packet::Unknown)
 }
 
 /// Whether a hop tells the packet as it was when it came in, which may be long ago: one that was taken

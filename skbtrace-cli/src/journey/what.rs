@@ -1,5 +1,7 @@
 //! What happened at a hop, as data of its own: [`Action`] without what it borrows.
 
+use std::sync::Arc;
+
 use crate::event::{
     Action, Chain, CodePlace, CtEntry, CtState, DropReason, LinkAddress, Name, Neighbour, NudState,
     Packet, Sock, Symbol, Translation, Tunnel, Verdict,
@@ -70,15 +72,15 @@ pub struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnName {
     /// Its bytes; empty when unknown.
-    pub bytes: Box<[u8]>,
+    pub bytes: Arc<[u8]>,
     /// It was longer than the record has room for.
     pub cut: bool,
 }
 
 impl OwnName {
-    fn of(name: Name<'_>) -> Self {
+    fn of(name: Name<'_>, texts: &mut Texts) -> Self {
         Self {
-            bytes: name.bytes.into(),
+            bytes: texts.keep_name(name.bytes),
             cut: name.cut,
         }
     }
@@ -278,9 +280,9 @@ impl What {
                 function: texts.keep(function),
                 pf,
                 hooknum,
-                table: OwnName::of(table),
+                table: OwnName::of(table, texts),
                 chain: match chain {
-                    Chain::Own(name) => OwnChain::Own(OwnName::of(name)),
+                    Chain::Own(name) => OwnChain::Own(OwnName::of(name, texts)),
                     Chain::Hook(name) => OwnChain::Hook(name),
                     Chain::HookNumber(number) => OwnChain::HookNumber(number),
                 },
