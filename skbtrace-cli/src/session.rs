@@ -119,7 +119,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     }
     let mut run = Run {
         gaps: gaps.then(|| Gaps::new(now_ns())),
-        names: SessionNames::new(&engine, settings.wants_places()),
+        names: SessionNames::new(&engine, settings.wants_places(), settings.wants_endings()),
         explains: settings.explain.is_some(),
         recording,
         printer,

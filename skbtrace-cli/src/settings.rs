@@ -201,6 +201,12 @@ impl Settings {
         self.wants_details() || self.capture.is_some()
     }
 
+    /// Whether the rules that ended packets are asked for.
+    #[must_use]
+    pub fn wants_endings(&self) -> bool {
+        self.explain.is_some() || self.write.is_some()
+    }
+
     /// Whether the ends of packets are events even where nobody asked for them by a set: what
     /// tells journeys must know when they are over.
     #[must_use]

@@ -39,7 +39,10 @@ use skbtrace_common::{
 
 use crate::{
     event::{Action, Device, Event, Packet, Process, ShortName, Symbol, Vlans, Way},
-    kernel::interfaces::{Program, State},
+    kernel::{
+        interfaces::{Program, State},
+        rulesets::{Ending, Question},
+    },
     lineage::PacketId,
     listening::Listening,
     record::{Extra, RecordRef},
@@ -84,6 +87,11 @@ pub trait Names {
     /// be found.
     fn socket_owner(&self, inode: u64) -> Option<Process> {
         let _ = inode;
+        None
+    }
+    /// What of a chain's rules can have ended a packet; `None` when that is not known, or not asked for.
+    fn ending(&self, question: &Question) -> Option<Ending> {
+        let _ = question;
         None
     }
     /// The function that a code address is in.

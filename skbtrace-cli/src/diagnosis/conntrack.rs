@@ -50,7 +50,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Cause> {
     let sentence = format!(
         "{} is INVALID to connection tracking, and dropped by {} in {}",
         towards(&loss.packet()),
-        netfilter::who(decided),
+        netfilter::By::dropping(loss, decided).who(),
         netns(loss.place().netns, loss.case.names),
     );
     let check = "a wrong checksum, a TCP window that does not fit, or one direction that goes another \

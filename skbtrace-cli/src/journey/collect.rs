@@ -16,6 +16,7 @@ use super::{
     role::{self, Role},
 };
 use crate::{
+    decode::Names,
     event::Event,
     lineage::{Parent, Place},
 };
@@ -130,7 +131,7 @@ impl Journeys {
 
     /// Takes an event, numbered by [`crate::lineage`]. Events should come in order of time; one that
     /// comes late is put in its place as long as its family has not been given back.
-    pub fn event(&mut self, event: &Event<'_>) {
+    pub fn event(&mut self, event: &Event<'_>, names: &dyn Names) {
         self.counts.events += 1;
         self.settled(event.time_ns);
         let Some(place) = event.lineage else {
@@ -142,7 +143,7 @@ impl Journeys {
             self.counts.late_releases += 1;
             return;
         }
-        let hop = Hop::of(event, &mut self.texts);
+        let hop = Hop::of(event, names, &mut self.texts);
         let (root, index) = known.unwrap_or_else(|| self.begin(place, hop.time_ns));
         self.add(root, index, hop);
         self.bound();

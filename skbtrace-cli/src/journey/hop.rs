@@ -13,6 +13,7 @@ use skbtrace_common::{
 
 use super::what::What;
 use crate::{
+    decode::Names,
     event::{Device, Event, Packet, ShortName, Sock, Vlans, Way},
     lineage::Place,
 };
@@ -162,7 +163,7 @@ pub struct Running {
 impl Hop {
     /// The hop that an event is.
     #[must_use]
-    pub fn of(event: &Event<'_>, texts: &mut Texts) -> Self {
+    pub fn of(event: &Event<'_>, names: &dyn Names, texts: &mut Texts) -> Self {
         Self {
             time_ns: event.time_ns,
             skb: event.skb,
@@ -186,7 +187,7 @@ impl Hop {
                 pid: event.pid,
                 comm: *event.comm.0,
             },
-            what: What::of(&event.action, texts),
+            what: What::of(event, names, texts),
             stack: event.stack.map(Into::into),
         }
     }

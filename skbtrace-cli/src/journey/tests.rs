@@ -45,7 +45,7 @@ impl Run {
     pub fn event(&mut self, record: &Record) {
         let mut event = decode(record, &self.machine);
         self.lineage.place(&mut event);
-        self.journeys.event(&event);
+        self.journeys.event(&event, &self.machine);
     }
 
     pub fn raw(&mut self, raw: RawEvent) {

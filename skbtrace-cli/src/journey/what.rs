@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::event::{
-    Action, Chain, CodePlace, CtEntry, CtState, DropReason, LinkAddress, Name, Neighbour, NudState,
-    Packet, Sock, Symbol, Translation, Tunnel, Verdict,
+use crate::{
+    decode::Names,
+    event::{
+        Action, Chain, CodePlace, CtEntry, CtState, DropReason, Event, LinkAddress, Name,
+        Neighbour, NudState, Packet, Sock, Symbol, Translation, Tunnel, Verdict,
+    },
+    kernel::rulesets::{Ending, Question},
 };
 
 use super::hop::{Text, Texts};
@@ -66,6 +70,9 @@ pub struct Decided {
     pub verdict: Verdict,
     /// Of a hook as a whole, the one of its functions that decided.
     pub decider: Option<Text>,
+    /// Which of the chain's rules can have dropped it, as they were read then; `None` when unknown, or
+    /// nobody explains.
+    pub ending: Option<Ending>,
 }
 
 /// A table's or chain's name.
@@ -250,8 +257,8 @@ pub struct TunnelTold {
 }
 
 impl What {
-    pub(super) fn of(action: &Action<'_>, texts: &mut Texts) -> Self {
-        match *action {
+    pub(super) fn of(event: &Event<'_>, names: &dyn Names, texts: &mut Texts) -> Self {
+        match event.action {
             Action::Hop { function } => Self::Passed {
                 function: texts.keep(function),
             },
@@ -288,6 +295,7 @@ impl What {
                 },
                 verdict,
                 decider: decider.map(|decider| texts.keep(decider)),
+                ending: Question::of(event).and_then(|question| names.ending(&question)),
             })),
             Action::Drop {
                 function,

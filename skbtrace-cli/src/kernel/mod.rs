@@ -9,6 +9,7 @@ pub mod hook_functions;
 pub mod interfaces;
 pub mod layout;
 pub mod netns;
+pub mod rulesets;
 pub mod sections;
 pub mod sockets;
 pub mod symbols;

@@ -16,7 +16,9 @@ use super::{
     note::{Note, Place, Process},
 };
 use crate::{
-    decode::{Names, frames},
+    decode::{Names, decode, frames},
+    event::Verdict,
+    kernel::rulesets::Question,
     record::{Extra, RecordRef},
     render::QUARTER,
     row_set::RowSet,
@@ -143,7 +145,14 @@ impl Learner {
         tell: &mut dyn FnMut(&Note),
     ) {
         match record.extra() {
-            Extra::Names(names) => self.hook(names.decider, machine, tell),
+            Extra::Names(names) => {
+                self.hook(names.decider, machine, tell);
+                if matches!(Verdict::from_raw(record.event.verdict), Verdict::Drop(_))
+                    && let Some(question) = Question::of(&decode(record, machine))
+                {
+                    self.ending(question, machine, tell);
+                }
+            }
             Extra::Socket(socket) if socket.known & SOCKET_INODE != 0 && socket.inode != 0 => {
                 self.owner(socket.inode, machine, tell);
             }
@@ -263,6 +272,15 @@ impl Learner {
         });
         if self.learnt.owners.get(&inode) != Some(&process) {
             self.note(&Note::Owner { inode, process }, tell);
+        }
+    }
+
+    fn ending(&mut self, question: Question, machine: &dyn Names, tell: &mut dyn FnMut(&Note)) {
+        let ending = machine.ending(&question);
+        let known = self.learnt.endings.get(&question.base);
+        if known.map(Option::as_ref).unwrap_or_default() != ending.as_ref() {
+            let base = question.base;
+            self.note(&Note::Ending { base, ending }, tell);
         }
     }
 

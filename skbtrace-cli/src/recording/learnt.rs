@@ -1,6 +1,6 @@
 //! What the machine answered, as plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rustc_hash::FxHashMap;
 
@@ -10,7 +10,10 @@ use super::note::{self, Note, Place};
 use crate::{
     decode::Names,
     event::{Process, Symbol},
-    kernel::interfaces::{Program, State},
+    kernel::{
+        interfaces::{Program, State},
+        rulesets::{Base, Ending, Question},
+    },
     listening::Listening,
 };
 
@@ -27,6 +30,8 @@ pub struct Learnt {
     pub(super) symbols: FxHashMap<u64, Option<Place>>,
     pub(super) owners: FxHashMap<u64, Option<note::Process>>,
     pub(super) reasons: FxHashMap<u32, (Option<String>, Option<String>)>,
+    /// Of the last packet that was dropped there.
+    pub(super) endings: HashMap<Base, Option<Ending>>,
     pub(super) zones: BTreeMap<i64, i32>,
     /// How often a netns, a link, a state or programs were noted.
     generation: u64,
@@ -55,6 +60,7 @@ impl Learnt {
             symbols: FxHashMap::default(),
             owners: FxHashMap::default(),
             reasons: FxHashMap::default(),
+            endings: HashMap::new(),
             zones: BTreeMap::new(),
             generation: 0,
             listening: None,
@@ -129,6 +135,9 @@ impl Learnt {
                 self.zones.insert(unix, seconds);
             }
             Note::Listening(listening) => self.listening = Some(listening),
+            Note::Ending { base, ending } => {
+                self.endings.insert(base, ending);
+            }
             Note::Start(_) | Note::Lost(_) | Note::Finish(_) => {}
         }
     }
@@ -185,6 +194,11 @@ impl Learnt {
             name: name.clone(),
             subsystem: subsystem.clone(),
         });
+        let endings = self.endings.iter();
+        let endings = endings.map(|(base, ending)| Note::Ending {
+            base: base.clone(),
+            ending: ending.clone(),
+        });
         let zones = self.zones.iter();
         let zones = zones.map(|(&unix, &seconds)| Note::Zone { unix, seconds });
         hooks
@@ -196,6 +210,7 @@ impl Learnt {
             .chain(symbols)
             .chain(owners)
             .chain(reasons)
+            .chain(endings)
             .chain(zones)
             .chain(self.listening.clone().map(Note::Listening))
             .collect()
@@ -248,6 +263,10 @@ impl Names for Learnt {
             others: process.others,
             comm: process.comm,
         })
+    }
+
+    fn ending(&self, question: &Question) -> Option<Ending> {
+        self.endings.get(&question.base)?.clone()
     }
 
     fn symbol(&self, address: u64) -> Option<Symbol<'_>> {

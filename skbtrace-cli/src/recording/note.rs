@@ -8,7 +8,10 @@ use skbtrace_common::{
 
 use crate::{
     gap::Gap,
-    kernel::interfaces::{Program, State},
+    kernel::{
+        interfaces::{Program, State},
+        rulesets::{Base, Ending},
+    },
     listening::Listening,
     stats::Account,
 };
@@ -105,6 +108,13 @@ pub enum Note {
         ifindex: u32,
         /// In the order of their sides.
         programs: Vec<Program>,
+    },
+    /// What can have ended the packets that a chain drops from here on.
+    Ending {
+        /// The chain.
+        base: Base,
+        /// `None` when unknown.
+        ending: Option<Ending>,
     },
 }
 

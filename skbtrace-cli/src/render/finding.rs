@@ -185,7 +185,7 @@ impl Beside {
 
     /// Takes an event; appends the findings that were waited for until then.
     pub fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
-        self.journeys.event(event);
+        self.journeys.event(event, names);
         self.tell(names, out);
     }
 

@@ -169,7 +169,7 @@ impl Renderer for Summary {
     fn header(&mut self, _out: &mut Vec<u8>) {}
 
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, out: &mut Vec<u8>) {
-        self.journeys.event(event);
+        self.journeys.event(event, names);
         self.take(names, out);
     }
 

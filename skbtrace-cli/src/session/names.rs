@@ -18,6 +18,7 @@ use crate::{
         code::BridgeCode,
         drop_reasons::DropReasons,
         interfaces::{Program, State},
+        rulesets::{Ending, Question, Rulesets},
         sockets::Owners,
         symbols::addresses::Addresses,
     },
@@ -34,6 +35,8 @@ pub struct SessionNames {
     machine: Option<Machine>,
     /// Only when sockets are told of.
     owners: Option<RefCell<Owners>>,
+    /// Only when something explains, or records for what may explain.
+    rulesets: Option<RefCell<Rulesets>>,
     layout: Layout,
     listening: Listening,
     addresses: Addresses,
@@ -41,8 +44,9 @@ pub struct SessionNames {
 }
 
 impl SessionNames {
-    /// The names of what is attached; of network namespaces and interfaces only with `details`.
-    pub fn new(engine: &Engine, details: bool) -> Self {
+    /// The names of what is attached; of network namespaces and interfaces only with `details`, and
+    /// of what ended packets only with `endings`.
+    pub fn new(engine: &Engine, details: bool, endings: bool) -> Self {
         let mut hooks: Vec<_> = HOOKS.iter().map(|hook| hook.name).collect();
         for hooked in &engine.hooks {
             if hooks.len() <= hooked.row {
@@ -62,6 +66,7 @@ impl SessionNames {
             bridge: RefCell::default(),
             machine: details.then(Machine::look),
             owners: tells_sockets.then(|| RefCell::new(Owners::read())),
+            rulesets: endings.then(RefCell::default),
             layout: engine.layout,
             listening: engine.listening.clone(),
             addresses: Addresses::of_kernel(),
@@ -147,6 +152,10 @@ impl Names for SessionNames {
 
     fn socket_owner(&self, inode: u64) -> Option<Process> {
         self.owners.as_ref()?.borrow_mut().find(inode)
+    }
+
+    fn ending(&self, question: &Question) -> Option<Ending> {
+        self.rulesets.as_ref()?.borrow_mut().ask(question)
     }
 
     fn symbol(&self, address: u64) -> Option<Symbol<'_>> {

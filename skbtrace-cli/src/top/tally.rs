@@ -42,7 +42,7 @@ impl Renderer for Watch {
 
     fn event(&mut self, event: &Event<'_>, names: &dyn Names, _out: &mut Vec<u8>) {
         let mut tally = self.0.borrow_mut();
-        tally.journeys.event(event);
+        tally.journeys.event(event, names);
         tally.take(names);
     }
 

@@ -111,7 +111,7 @@ fn places_that_free_what_is_not_dropped() {
         let run = Run::new();
         let drop = testing::drop_of(at(1, "kfree_skb", 10), None, Machine::HOOK_SLOW);
         let record = parsed(drop);
-        let mut hop = Hop::of(&decode(&record, &run.machine), texts);
+        let mut hop = Hop::of(&decode(&record, &run.machine), &run.machine, texts);
         if let What::Dropped(dropped) = &mut hop.what {
             dropped.reason = reason;
             dropped.at.symbol = Some((function.into(), 0xb2, None));

@@ -4,6 +4,7 @@ mod bgp;
 mod conntrack;
 mod copies;
 mod devices;
+mod guards;
 mod healthy;
 mod ipv6;
 mod near;
@@ -90,6 +91,35 @@ pub const SCENES: &[Scene] = &[
         &["netfilter-drop"],
         sockets::dropped_tcp,
     ),
+    scene(
+        "guard_legacy_rule",
+        &["netfilter-drop"],
+        guards::legacy_rule,
+    ),
+    scene(
+        "guard_iptables_nft_rule",
+        &["netfilter-drop"],
+        guards::iptables_nft_rule,
+    ),
+    scene(
+        "guard_legacy_policy",
+        &["netfilter-drop"],
+        guards::legacy_policy,
+    ),
+    scene(
+        "guard_legacy_called",
+        &["netfilter-drop"],
+        guards::legacy_called,
+    ),
+    scene(
+        "guard_iptables_nft_called",
+        &["netfilter-drop"],
+        guards::iptables_nft_called,
+    ),
+    scene("guard_nft_rule", &["netfilter-drop"], guards::nft_rule),
+    scene("guard_nft_policy", &["netfilter-drop"], guards::nft_policy),
+    scene("guard_nft_map", &["netfilter-drop"], guards::nft_map),
+    scene("guard_nft_either", &["netfilter-drop"], guards::nft_either),
     scene("no_route_ipv6", &["no-route"], ipv6::no_route),
     scene("ttl_expired_ipv6", &["ttl-expired"], ipv6::expired),
     scene("too_big_ipv6", &["too-big"], ipv6::too_big),
