@@ -16,6 +16,7 @@ use skbtrace_common::{
 use super::Names;
 use crate::{
     event::{Process, Symbol},
+    kernel::rulesets::{Ending, EndingRule, Question},
     record::Record,
 };
 
@@ -85,6 +86,19 @@ impl Names for Machine {
             pid: 412,
             others: 0,
             comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+        })
+    }
+    /// In one table every microsecond another rule drops.
+    fn ending(&self, question: &Question) -> Option<Ending> {
+        (question.base.table == b"guarded").then(|| Ending {
+            family: 1,
+            rules: vec![EndingRule {
+                chain: None,
+                number: u32::try_from(question.time_ns / 1000).expect("soon"),
+                handle: None,
+                rejects: false,
+            }],
+            ..Ending::default()
         })
     }
     fn symbol(&self, address: u64) -> Option<Symbol<'_>> {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    decode::testing::Machine,
+    decode::testing::{self, Machine},
     gap::Gap,
     journey::tests::{Run, at},
 };
@@ -74,6 +74,29 @@ fn lost_events_make_it_less_than_certain() {
         "{:?}",
         found[0]
     );
+}
+
+/// The rule is told that was read when the packet was dropped, and another one is another cause.
+#[test]
+fn which_rule_dropped_a_packet() {
+    let mut run = Run::new();
+    for (id, time_ns) in [(1, 3000), (2, 3100), (3, 4000)] {
+        let raw = testing::on(at(id, "nft_do_chain", time_ns), 4_026_532_281, 3, b"eth0");
+        run.event(&testing::verdict_over(
+            raw, 2, 1, 3, b"guarded", b"INPUT", 0,
+        ));
+        let raw = testing::on(at(id, "kfree_skb", time_ns + 50), 4_026_532_281, 3, b"eth0");
+        run.raw(testing::drop_of(raw, Some(11), Machine::HOOK_SLOW));
+    }
+    let (diagnosis, found) = explained(run);
+    let sentences: Vec<&str> = found.iter().map(|finding| &*finding.sentence).collect();
+    let [first, second] = sentences[..] else {
+        panic!("{sentences:?}");
+    };
+    let rule = "is dropped by rule 3 of chain INPUT of table inet guarded (nftables) in netns ";
+    assert!(first.contains(rule), "{first}");
+    assert_eq!(second, first.replace("rule 3", "rule 4"));
+    assert_eq!(diagnosis.told()[0].packets, 2);
 }
 
 /// Between two hops between which events were lost, nobody knows where the packet was.

@@ -11,8 +11,12 @@ use skbtrace_common::{
 
 use super::*;
 use crate::{
-    decode::testing::{self, Machine},
+    decode::{
+        Names as _,
+        testing::{self, Machine},
+    },
     gap::Gap,
+    kernel::rulesets::Question,
     record::Record,
     render::{Format, Renderer as _, TableOptions, TimeFormat},
     row_set::RowSet,
@@ -103,6 +107,57 @@ fn run() -> Vec<Record> {
         testing::clone_of(raw, 0xffff_8880_0000_0000, Machine::BRIDGE.start).as_bytes(),
     ));
     records
+}
+
+/// Which rule can have dropped a packet, each time as it was then; nothing of tables that cannot be read.
+#[test]
+fn what_ended_packets_is_told_as_it_was_then() {
+    let udp = testing::ipv4(17, 0, &testing::udp(40547, 9999));
+    let dropped = |time_ns, table: &[u8], verdict| {
+        let mut raw = testing::on(testing::packet(0x0800, &udp), 4_026_532_281, 3, b"eth0");
+        raw.time_ns = time_ns;
+        raw.hook = testing::row("nft_do_chain");
+        testing::verdict_over(raw, 2, 1, 3, table, b"INPUT", verdict)
+    };
+    let records = [
+        dropped(1000, b"guarded", 0),
+        dropped(1500, b"guarded", 0),
+        // NF_ACCEPT.
+        dropped(2000, b"guarded", 1),
+        dropped(3000, b"other", 0),
+        // NF_DROP_REASON, which says NF_STOLEN.
+        dropped(4000, b"guarded", 2 | 1 << 16),
+    ];
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let recording = record(&path, &records, None);
+    recording.finish(Finish::default()).expect("written");
+    let (items, error) = read(&fs::read(&path).expect("a file"));
+    assert!(error.is_none(), "{error:?}");
+    let mut learnt = Learnt::new(start().layout());
+    let mut notes = 0;
+    let mut found = Vec::new();
+    for item in items {
+        match item {
+            Item::Note(note) => {
+                notes += usize::from(matches!(note, Note::Ending { .. }));
+                learnt.take(&note);
+            }
+            Item::Record(record) => {
+                let event = crate::decode::decode(&record, &learnt);
+                let ending = Question::of(&event).and_then(|question| learnt.ending(&question));
+                found.push(ending.map(|ending| ending.rules[0].number));
+            }
+        }
+    }
+    assert_eq!(found, [Some(1), Some(1), None, None, Some(4)]);
+    // The second packet of a cause is told without another.
+    assert_eq!(notes, 2);
+    let again = learnt.notes();
+    let again = again
+        .iter()
+        .filter(|note| matches!(note, Note::Ending { .. }));
+    assert_eq!(again.count(), 1);
 }
 
 #[test]
