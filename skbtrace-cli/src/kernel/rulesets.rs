@@ -80,32 +80,37 @@ pub struct Base {
     pub chain: Vec<u8>,
 }
 
-/// Whom packets are for that are one cause where they are dropped.
+/// One end of packets' way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Target {
-    to: Option<IpAddr>,
-    protocol: u8,
+pub struct Peer {
+    address: Option<IpAddr>,
+    /// 0 where there are none.
     port: u16,
+    protocol: u8,
 }
 
-impl Target {
-    fn of(packet: &Packet) -> Self {
-        // IPPROTO_* (include/uapi/linux/in.h).
-        let (to, protocol, port) = match packet {
-            Packet::Ip(ip) => {
-                let (protocol, port) = match ip.transport {
-                    Transport::Udp(ports) => (17, ports.dst),
-                    Transport::Tcp(ports, _) => (6, ports.dst),
-                    Transport::Icmp(_) => (1, 0),
-                    Transport::Fragment { .. } => (44, 0),
-                    Transport::Other(protocol) => (protocol.unwrap_or(0), 0),
-                };
-                (ip.dst, protocol, port)
-            }
-            _ => (None, 0, 0),
-        };
-        Self { to, protocol, port }
-    }
+/// Whom a packet is from, and whom it is for.
+fn peers(packet: &Packet) -> [Peer; 2] {
+    // IPPROTO_* (include/uapi/linux/in.h).
+    let (addresses, ports, protocol) = match packet {
+        Packet::Ip(ip) => {
+            let (ports, protocol) = match ip.transport {
+                Transport::Udp(ports) => ([ports.src, ports.dst], 17),
+                Transport::Tcp(ports, _) => ([ports.src, ports.dst], 6),
+                Transport::Icmp(_) => ([0; 2], 1),
+                Transport::Fragment { .. } => ([0; 2], 44),
+                Transport::Other(protocol) => ([0; 2], protocol.unwrap_or(0)),
+            };
+            ([ip.src, ip.dst], ports, protocol)
+        }
+        _ => ([None; 2], [0; 2], 0),
+    };
+    let ([from, to], [from_port, to_port]) = (addresses, ports);
+    [(from, from_port), (to, to_port)].map(|(address, port)| Peer {
+        address,
+        port,
+        protocol,
+    })
 }
 
 /// What ended a packet?
@@ -113,8 +118,10 @@ impl Target {
 pub struct Question {
     /// Where.
     pub base: Base,
-    /// Whom it was for.
-    pub target: Target,
+    /// Whom it was from.
+    pub from: Peer,
+    /// Whom it was for: packets for the same one are one cause where they are dropped.
+    pub to: Peer,
     /// When: nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
 }
@@ -149,6 +156,7 @@ impl Question {
         if table.cut || table.bytes.is_empty() {
             return None;
         }
+        let [from, to] = peers(&event.packet);
         Some(Self {
             base: Base {
                 netns: event.netns?,
@@ -158,7 +166,8 @@ impl Question {
                 table: table.bytes.to_vec(),
                 chain: chain.to_vec(),
             },
-            target: Target::of(&event.packet),
+            from,
+            to,
             time_ns: event.time_ns,
         })
     }

@@ -4,9 +4,10 @@
 //! packets that were dropped before it, together with the look before, if that was earlier than the
 //! packet: what has counted nothing in between did not drop it.
 //!
-//! An answer is kept for those who are sent to the same target, as they are one cause in what is told:
-//! once a second another look tells whether the rules are still the same, and whether one of those that
-//! were answered has counted since. If so the answer stays what it was, however many others count.
+//! An answer is kept for packets that are for the same one, as they are one cause in what is told: where
+//! one comes from somebody else, and once a second, another look tells whether the rules are still the
+//! same, and whether one of those that were answered has counted since. If so the answer stays what it
+//! was, however many others count.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Base, Ending, Kind, Question, Target, legacy, nft, ruleset::Ruleset, walk};
+use super::{Base, Ending, Kind, Peer, Question, legacy, nft, ruleset::Ruleset, walk};
 use crate::kernel::netns::{self, Netns};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -32,7 +33,7 @@ impl Rulesets {
     /// What looks may take at once, and what part of all the time: packets that are dropped faster than
     /// can be looked after have what was last known, or nothing.
     const AT_ONCE: Duration = Duration::from_millis(500);
-    const PART: u32 = 20;
+    const PART: u32 = 50;
     /// How many chains are told apart.
     const CHAINS: usize = 1000;
 
@@ -132,7 +133,8 @@ fn now_ns() -> u64 {
 struct Watched {
     /// The last ones, the latest last.
     looks: VecDeque<Look>,
-    answers: HashMap<Target, Answer>,
+    /// By whom the packets are for.
+    answers: HashMap<Peer, Answer>,
 }
 
 /// What was read at one time.
@@ -148,6 +150,8 @@ struct Look {
 struct Answer {
     /// When the look began that it is of.
     looked_ns: u64,
+    /// Whom the packet was from that asked for it.
+    from: Peer,
     ending: Option<Ending>,
 }
 
@@ -164,7 +168,8 @@ impl Watched {
         look: &mut dyn FnMut() -> Option<Look>,
     ) -> Option<Ending> {
         let time_ns = question.time_ns;
-        if let Some(answer) = self.answers.get(&question.target)
+        if let Some(answer) = self.answers.get(&question.to)
+            && answer.from == question.from
             && time_ns < answer.looked_ns.saturating_add(SECOND_NS)
         {
             return answer.ending.clone();
@@ -173,14 +178,14 @@ impl Watched {
         if !self.looks.back().is_some_and(is_later) {
             let Some(look) = look() else {
                 // Better what was than nothing: it is the same cause to all appearances.
-                return self.answers.get(&question.target)?.ending.clone();
+                return self.answers.get(&question.to)?.ending.clone();
             };
             self.take(look);
         }
         let at = self.looks.iter().position(is_later)?;
         let looked_ns = self.looks.get(at)?.begun_ns;
         let found = self.ending(at, time_ns);
-        let kept = self.answers.remove(&question.target);
+        let kept = self.answers.remove(&question.to);
         let kept = kept.and_then(|answer| answer.ending);
         let ending = match (kept, found) {
             (Some(kept), Some(found)) if kept.meets(&found) => Some(kept),
@@ -191,9 +196,10 @@ impl Watched {
         }
         let answer = Answer {
             looked_ns,
+            from: question.from,
             ending: ending.clone(),
         };
-        self.answers.insert(question.target, answer);
+        self.answers.insert(question.to, answer);
         ending
     }
 

@@ -5,6 +5,14 @@ use crate::kernel::rulesets::ruleset::{End, Rule};
 
 const MS: u64 = 1_000_000;
 
+fn peer(port: u16) -> Peer {
+    Peer {
+        address: None,
+        port,
+        protocol: 17,
+    }
+}
+
 fn question(port: u16, time_ns: u64) -> Question {
     Question {
         base: Base {
@@ -15,11 +23,8 @@ fn question(port: u16, time_ns: u64) -> Question {
             table: b"t".to_vec(),
             chain: b"c".to_vec(),
         },
-        target: Target {
-            to: None,
-            protocol: 17,
-            port,
-        },
+        from: peer(1),
+        to: peer(port),
         time_ns,
     }
 }
@@ -110,6 +115,22 @@ fn an_answer_stays_while_others_count() {
     assert_eq!((found, looked), (Some(vec![2]), true));
     let (found, _) = asked(watched, &question(8, 9000 * MS), None);
     assert_eq!(found, None);
+}
+
+/// Two who send to the same one, and are dropped by different rules.
+#[test]
+fn another_sender_may_meet_another_rule() {
+    let watched = &mut Watched::default();
+    let look = at(20 * MS, &[rules(&[(1, 1), (2, 0)])]);
+    asked(watched, &question(7, 10 * MS), Some(look));
+    let mut other = question(7, 100 * MS);
+    other.from = peer(2);
+    let look = at(110 * MS, &[rules(&[(1, 1), (2, 1)])]);
+    let (found, looked) = asked(watched, &other, Some(look));
+    assert_eq!((found, looked), (Some(vec![2]), true));
+    let look = at(210 * MS, &[rules(&[(1, 2), (2, 2)])]);
+    let (found, looked) = asked(watched, &question(7, 200 * MS), Some(look));
+    assert_eq!((found, looked), (Some(vec![2]), true), "both have counted");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 
 use super::super::stage::Stage;
+use super::guards;
 use crate::counters;
 use crate::frontend::Frontend;
 use crate::netns::Netns;
@@ -13,7 +14,7 @@ use crate::scenarios::skip;
 use crate::told::Told;
 use crate::topology::link::{LEFT, Link, RIGHT};
 use crate::topology::node::{NODE, Routed, SERVER};
-use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, PORT, Plan, SERVICE, at};
+use crate::topology::{self, CLIENT, CLIENT_PORT, Cluster, Ip, PORT, Plan, SERVICE, at};
 use crate::traffic::{self, exchange::Exchange};
 
 /// Long enough for a guest that is busy.
@@ -328,7 +329,7 @@ fn with_little_room<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// A rule refuses, and says so.
 pub fn rejected() -> Result<Stage> {
-    Stage::build(
+    Stage::build_to_cure(
         || {
             let link = Link::build()?;
             let frontend = Frontend::first_that_works()?;
@@ -337,12 +338,13 @@ pub fn rejected() -> Result<Stage> {
                 return skip(format!("no REJECT here: {error:#}"));
             }
             let sender = traffic::udp_socket(&link.left, at(LEFT, CLIENT_PORT)?)?;
-            Ok((link, sender))
+            Ok((link, sender, frontend))
         },
-        |(link, sender)| {
+        |(link, sender, _)| {
             counters::until_told(&link.right, ("Icmp", "OutDestUnreachs"), || {
                 traffic::send(sender, at(RIGHT, PORT)?, b"unwanted")
             })
         },
+        |(.., frontend), told| guards::by_the_first_rule(*frontend, Ip::V4, told),
     )
 }

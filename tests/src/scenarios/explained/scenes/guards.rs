@@ -9,7 +9,7 @@ use crate::netns::Netns;
 use crate::scenarios::skip;
 use crate::told::Told;
 use crate::topology::link::{LEFT, Link, RIGHT};
-use crate::topology::{CLIENT_PORT, PORT, at};
+use crate::topology::{CLIENT_PORT, Ip, PORT, at};
 use crate::traffic;
 
 /// Who drops, as it is to be told, when the guard stands at that host.
@@ -78,6 +78,22 @@ fn handle(host: &Netns, table: &str, text: &str) -> Result<String> {
     ensure!(lines.next().is_none(), "{text} twice in {all}");
     let (_, handle) = line.split_once("# handle ").context("a handle")?;
     Ok(handle.to_owned())
+}
+
+/// That the first rule of INPUT is told to have done it.
+pub fn by_the_first_rule(frontend: Frontend, ip: Ip, told: &[Told]) -> Result<()> {
+    let command = frontend.command_for(ip);
+    for Told { sentence, .. } in told {
+        let (_, by) = sentence.split_once(" by ").context(sentence.clone())?;
+        let is_first = match frontend {
+            Frontend::Legacy => by.starts_with(&format!(
+                "rule 1 of chain INPUT of table filter ({command}) in netns "
+            )),
+            Frontend::Nft => by.starts_with("rule 1 (handle "),
+        };
+        ensure!(is_first, "{sentence}");
+    }
+    Ok(())
 }
 
 /// Rules before it count, and drop nothing, or drop, and count nothing.

@@ -125,7 +125,7 @@ pub fn closed_tcp_port() -> Result<Stage> {
 
 /// A rule that drops TCP's first segment.
 pub fn dropped_tcp() -> Result<Stage> {
-    Stage::build(
+    Stage::build_to_cure(
         || {
             let frontend = Frontend::first_that_works()?;
             if let Err(error) = frontend.probe_for(Ip::V6) {
@@ -137,6 +137,7 @@ pub fn dropped_tcp() -> Result<Stage> {
             Ok((link, frontend))
         },
         |(link, frontend)| super::sockets::unanswered(link, *frontend, Ip::V6, at(RIGHT6, PORT)?),
+        |(_, frontend), told| super::guards::by_the_first_rule(*frontend, Ip::V6, told),
     )
 }
 

@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use super::super::stage::Stage;
+use super::guards;
 use crate::counters;
 use crate::frame::Frame;
 use crate::frontend::Frontend;
@@ -118,7 +119,7 @@ pub fn no_protocol() -> Result<Stage> {
 
 /// A connection whose first segment a rule drops.
 pub fn dropped_tcp() -> Result<Stage> {
-    Stage::build(
+    Stage::build_to_cure(
         || {
             let link = Link::build()?;
             let frontend = Frontend::first_that_works()?;
@@ -127,6 +128,7 @@ pub fn dropped_tcp() -> Result<Stage> {
             Ok((link, frontend))
         },
         |(link, frontend)| unanswered(link, *frontend, Ip::V4, at(RIGHT, PORT)?),
+        |(_, frontend), told| guards::by_the_first_rule(*frontend, Ip::V4, told),
     )
 }
 
