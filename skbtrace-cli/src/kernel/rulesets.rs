@@ -8,6 +8,7 @@
 //! **Invariants:** what is read is never trusted, and no bytes make reading panic; what cannot be read is
 //! not known. Who asks waits for a bounded share of the time ([`Rulesets::ask`]).
 
+mod ask;
 mod legacy;
 mod netlink;
 mod nft;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Action, Chain, Event, Packet, Transport, Verdict};
 
+pub use ask::Facts;
 pub use watch::Rulesets;
 
 /// Protocol families, `NFPROTO_*` (include/uapi/linux/netfilter.h).
@@ -122,6 +124,8 @@ pub struct Question {
     pub from: Peer,
     /// Whom it was for: packets for the same one are one cause where they are dropped.
     pub to: Peer,
+    /// What rules can ask of it.
+    pub facts: Facts,
     /// When: nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
 }
@@ -168,6 +172,7 @@ impl Question {
             },
             from,
             to,
+            facts: Facts::of(&event.packet),
             time_ns: event.time_ns,
         })
     }

@@ -14,7 +14,9 @@ use std::{
 };
 
 use super::{
-    Base, family,
+    Base,
+    ask::{self, Ask, Field, Test},
+    family,
     ruleset::{After, End, Policy, Rule, Ruleset},
     xtables,
 };
@@ -22,12 +24,19 @@ use super::{
 /// Where things are in the bytes of a version of IP.
 struct Shape {
     family: u8,
-    /// `struct ipt_ip`, `struct ip6t_ip6`: what an entry asks of addresses, devices and protocol, bytes.
-    asks: usize,
-    /// Its flags.
+    /// Length of an address. Source, destination and their masks come first (`struct ipt_ip`, `struct
+    /// ip6t_ip6`).
+    address: usize,
+    /// Where in a network header the addresses are.
+    addresses: [usize; 2],
+    /// The protocol, two bytes.
+    protocol: usize,
+    /// Its flags; behind them is what is inverted.
     flags: usize,
     /// `IPT_F_GOTO`, `IP6T_F_GOTO`: a called chain does not come back to this one.
     goto: u8,
+    /// Those that ask nothing: of IPv6, that there is a protocol.
+    harmless: u8,
     /// `target_offset` of an entry; `next_offset` follows.
     target_offset: usize,
     /// Its packet counter.
@@ -39,9 +48,12 @@ struct Shape {
 /// include/uapi/linux/netfilter_ipv4/ip_tables.h
 const IPV4: Shape = Shape {
     family: family::IPV4,
-    asks: 84,
+    address: 4,
+    addresses: [12, 16],
+    protocol: 80,
     flags: 82,
     goto: 0x02,
+    harmless: 0,
     target_offset: 88,
     packets: 96,
     entry: 112,
@@ -50,15 +62,22 @@ const IPV4: Shape = Shape {
 /// include/uapi/linux/netfilter_ipv6/ip6_tables.h
 const IPV6: Shape = Shape {
     family: family::IPV6,
-    asks: 136,
+    address: 16,
+    addresses: [8, 24],
+    protocol: 128,
     flags: 131,
     goto: 0x04,
+    harmless: 0x01,
     target_offset: 140,
     packets: 152,
     entry: 168,
 };
 
-/// `struct xt_entry_target`, bytes; its name comes after its size.
+/// `IPT_INV_*`, and the same of IPv6: what must not be so.
+const INVERTED_SRC: u8 = 0x08;
+const INVERTED_DST: u8 = 0x10;
+const INVERTED_PROTOCOL: u8 = 0x40;
+/// `struct xt_entry_target`, bytes; its name comes after its size. `struct xt_entry_match` is the same.
 const TARGET: usize = 32;
 const TARGET_NAME: std::ops::Range<usize> = 2..31;
 /// `XT_RETURN`: a verdict is its own number, less one, below zero.
@@ -144,13 +163,13 @@ fn names(shape: &Shape, entries: &[u8]) -> HashMap<usize, Vec<u8>> {
 struct Entry<'a> {
     shape: &'a Shape,
     bytes: &'a [u8],
+    /// What it asks besides, one match after the other.
+    matches: &'a [u8],
     /// With all that belongs to it.
     target: &'a [u8],
     /// Offset of the next entry.
     next: usize,
     packets: u64,
-    /// It asks nothing: every packet matches.
-    is_for_all: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -168,16 +187,13 @@ impl<'a> Entry<'a> {
         }
         let bytes = rest.get(..length)?;
         let packets = bytes.get(shape.packets..)?.first_chunk()?;
-        let asks = bytes.get(..shape.asks)?;
-        let mut asked = asks.iter().enumerate();
         Some(Self {
             shape,
             bytes,
+            matches: bytes.get(shape.entry..target)?,
             target: bytes.get(target..)?,
             next: at.checked_add(length)?,
             packets: u64::from_ne_bytes(*packets),
-            is_for_all: target == shape.entry
-                && asked.all(|(at, byte)| *byte == 0 || at == shape.flags),
         })
     }
 
@@ -206,7 +222,8 @@ impl<'a> Entry<'a> {
             packets: Some(self.packets),
             ..Rule::default()
         };
-        let after = match self.verdict() {
+        self.asks(&mut rule);
+        rule.after = match self.verdict() {
             Some(DROP) => {
                 rule.end = Some(End::Drop);
                 After::Nowhere
@@ -229,10 +246,75 @@ impl<'a> Entry<'a> {
             }
             None => After::Next,
         };
-        if self.is_for_all {
-            rule.after = after;
-        }
         rule
+    }
+
+    /// What it asks of a packet.
+    fn asks(&self, rule: &mut Rule) {
+        let shape = self.shape;
+        let part = |at: usize, length: usize| self.bytes.get(at..at + length).unwrap_or(&[]);
+        let inverted = part(shape.flags + 1, 1).first().copied().unwrap_or(0);
+        let test = |bit: u8, value: Vec<u8>| {
+            if inverted & bit != 0 {
+                Test::IsNot(value)
+            } else {
+                Test::Is(value)
+            }
+        };
+        for (nth, bit) in [INVERTED_SRC, INVERTED_DST].into_iter().enumerate() {
+            let mask = part((2 + nth) * shape.address, shape.address);
+            if mask.iter().any(|byte| *byte != 0) {
+                rule.asks.push(Ask {
+                    field: Field::Network {
+                        at: shape.addresses[nth],
+                        length: shape.address,
+                    },
+                    mask: mask.to_vec(),
+                    test: test(bit, part(nth * shape.address, shape.address).to_vec()),
+                });
+            }
+        }
+        let protocol = part(shape.protocol, 2).first_chunk();
+        let protocol = protocol.map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+        match u8::try_from(protocol) {
+            Ok(0) => {}
+            Ok(protocol) => rule.asks.push(Ask {
+                field: Field::Protocol,
+                mask: Vec::new(),
+                test: test(INVERTED_PROTOCOL, vec![protocol]),
+            }),
+            Err(_) => rule.asks_more = true,
+        }
+        // Devices, and what is said of fragments and of the type of service.
+        let devices = part(4 * shape.address, shape.protocol - 4 * shape.address);
+        let flags = part(shape.flags, 1).first().copied().unwrap_or(0);
+        let service = part(shape.protocol + 2, shape.flags - shape.protocol - 2);
+        let known = INVERTED_SRC | INVERTED_DST | INVERTED_PROTOCOL;
+        rule.asks_more |= devices.iter().chain(service).any(|byte| *byte != 0)
+            || flags & !(shape.goto | shape.harmless) != 0
+            || inverted & !known != 0;
+        let mut rest = self.matches;
+        while !rest.is_empty() {
+            let length = rest
+                .first_chunk()
+                .map_or(0, |bytes| u16::from_ne_bytes(*bytes));
+            let found = rest.split_at_checked(usize::from(length).next_multiple_of(8));
+            let Some((found, others)) = found.filter(|(found, _)| found.len() >= TARGET) else {
+                rule.asks_more = true;
+                return;
+            };
+            rest = others;
+            let name = found.get(TARGET_NAME).map_or(&[][..], until_zero);
+            let data = found.get(TARGET..).unwrap_or(&[]);
+            let ports = matches!(name, b"udp" | b"tcp");
+            match ask::of_ports(name == b"tcp", data).filter(|_| ports) {
+                Some((asks, more)) => {
+                    rule.asks.extend(asks);
+                    rule.asks_more |= more;
+                }
+                None => rule.asks_more |= name != b"comment",
+            }
+        }
     }
 
     /// A checksum of all but the counters.

@@ -16,6 +16,7 @@ use super::{
     netlink::{Netfilter, attribute, attributes, be32, be64, push_text, text},
     ruleset::{After, End, Policy, Rule, Ruleset},
 };
+use registers::Registers;
 
 /// Messages and attributes (include/uapi/linux/netfilter/nf_tables.h).
 mod number {
@@ -45,6 +46,32 @@ mod number {
     pub const LOOKUP_SET: u16 = 1;
     pub const LOOKUP_DREG: u16 = 3;
     pub const TARGET_NAME: u16 = 1;
+    pub const MATCH_NAME: u16 = 1;
+    pub const MATCH_INFO: u16 = 3;
+    pub const META_DREG: u16 = 1;
+    pub const META_KEY: u16 = 2;
+    /// `NFT_META_L4PROTO`.
+    pub const L4PROTO: u32 = 16;
+    pub const PAYLOAD_DREG: u16 = 1;
+    pub const PAYLOAD_BASE: u16 = 2;
+    pub const PAYLOAD_OFFSET: u16 = 3;
+    pub const PAYLOAD_LEN: u16 = 4;
+    /// `NFT_PAYLOAD_NETWORK_HEADER`.
+    pub const NETWORK: u32 = 1;
+    pub const TRANSPORT: u32 = 2;
+    pub const CMP_SREG: u16 = 1;
+    pub const CMP_OP: u16 = 2;
+    pub const CMP_DATA: u16 = 3;
+    pub const RANGE_SREG: u16 = 1;
+    pub const RANGE_OP: u16 = 2;
+    pub const RANGE_FROM: u16 = 3;
+    pub const RANGE_TO: u16 = 4;
+    pub const BITWISE_SREG: u16 = 1;
+    pub const BITWISE_DREG: u16 = 2;
+    pub const BITWISE_MASK: u16 = 4;
+    pub const BITWISE_XOR: u16 = 5;
+    pub const BITWISE_OP: u16 = 6;
+    pub const DATA_VALUE: u16 = 1;
     pub const ELEMENTS_TABLE: u16 = 1;
     pub const ELEMENTS_SET: u16 = 2;
     pub const ELEMENTS_LIST: u16 = 3;
@@ -186,8 +213,7 @@ fn rule(bytes: &[u8]) -> Parsed {
 /// Where in a rule reading is.
 #[derive(Default)]
 struct Reading {
-    /// Something was asked: not every packet comes to what follows.
-    asks: bool,
+    registers: Registers,
     /// The rule has said what becomes of packets: what it counts from here on is others.
     said: bool,
     counted: Option<u64>,
@@ -222,7 +248,7 @@ impl Reading {
                     found,
                 );
             }
-            b"immediate" => {}
+            b"immediate" => self.registers = Registers::default(),
             b"reject" => {
                 found.rule.end = Some(End::Reject);
                 self.says(After::Nowhere, found);
@@ -240,23 +266,21 @@ impl Reading {
                 _ => {}
             },
             b"lookup" => {
-                self.asks = true;
+                found.rule.asks_more = true;
                 let to_verdict = register(data, number::LOOKUP_DREG);
                 if to_verdict && let Some(set) = attribute(data, number::LOOKUP_SET) {
                     found.map = Some(text(set).to_vec());
                     self.says(After::Next, found);
                 }
             }
-            _ => self.asks = true,
+            _ => self.registers.expression(name, data, &mut found.rule),
         }
     }
 
     fn says(&mut self, after: After, found: &mut Parsed) {
         self.said = true;
         found.rule.packets = self.counted;
-        if !self.asks {
-            found.rule.after = after;
-        }
+        found.rule.after = after;
     }
 }
 
@@ -313,5 +337,6 @@ fn elements(
     Ok(found)
 }
 
+mod registers;
 #[cfg(test)]
 mod tests;

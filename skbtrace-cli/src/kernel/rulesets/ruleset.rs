@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::ask::{Ask, Facts};
+
 /// The chains that a base chain leads to.
 #[derive(Clone, Debug, Default)]
 pub struct Ruleset {
@@ -33,11 +35,15 @@ pub struct Rule {
     pub content: u64,
     /// How many packets came to what it does; `None` where nobody counts.
     pub packets: Option<u64>,
+    /// What it asks of addresses, protocol and ports.
+    pub asks: Vec<Ask>,
+    /// It asks something else, too.
+    pub asks_more: bool,
     /// How it can end a packet.
     pub end: Option<End>,
     /// Chains that a packet can go to from here.
     pub calls: Vec<Vec<u8>>,
-    /// Where every packet goes that it neither ends nor sends elsewhere.
+    /// Where every packet goes for which all holds that it asks.
     pub after: After,
 }
 
@@ -53,12 +59,12 @@ pub enum End {
 /// Where packets go after a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum After {
-    /// To the next one, at least some.
+    /// To the next one, if they come back from where they are sent.
     #[default]
     Next,
-    /// All of them to the chain's end.
+    /// To the chain's end.
     Chain,
-    /// Nowhere: all of them are decided over.
+    /// Nowhere: they are decided over.
     Nowhere,
 }
 
@@ -80,9 +86,23 @@ impl Ruleset {
 }
 
 impl Rule {
+    /// Whether all holds of a packet that is asked; `None` where that is not known.
+    pub fn holds(&self, facts: &Facts) -> Option<bool> {
+        let mut known = !self.asks_more;
+        for ask in &self.asks {
+            match ask.holds(facts) {
+                Some(true) => {}
+                Some(false) => return Some(false),
+                None => known = false,
+            }
+        }
+        known.then_some(true)
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         self.handle == other.handle
             && self.content == other.content
+            && self.asks == other.asks
             && self.end == other.end
             && self.calls == other.calls
             && self.after == other.after

@@ -1,39 +1,51 @@
 //! Walking: from a base chain to all that can have ended a packet on its way through it.
 //!
-//! What rules ask of a packet is not looked at. What they have counted is: a rule that no packet came to
-//! did nothing, and where an earlier look is at hand, one that counted nothing since did not do it then.
+//! A rule is passed by where something does not hold that it asks, and nothing comes after one that
+//! decides and of which all holds. A rule that has counted nothing did nothing, and where an earlier look
+//! is at hand, one that counted nothing since did not do it then.
 
 use std::collections::HashSet;
 
 use super::{
     Ending, EndingRule,
+    ask::Facts,
     ruleset::{After, End, Ruleset},
 };
 
 /// What can have ended a packet: since `before`, which found the same rules, where that is given.
-pub fn ending(now: &Ruleset, before: Option<&Ruleset>) -> Ending {
+pub fn ending(now: &Ruleset, before: Option<&Ruleset>, facts: &Facts) -> Ending {
     let mut found = Ending {
         family: now.family,
         ..Ending::default()
     };
     let mut leads_to_policy = true;
     let mut seen: HashSet<&[u8]> = HashSet::from([&*now.base]);
-    // The chains that are being gone through, each with the index of the next rule.
-    let mut open: Vec<(&[u8], usize)> = vec![(&now.base, 0)];
-    while let Some((chain, next)) = open.last_mut() {
-        let (chain, at) = (*chain, *next);
+    // The chains that are being gone through, each with the index of the next rule, and whether the
+    // packet came there for sure.
+    let mut open: Vec<(&[u8], usize, bool)> = vec![(&now.base, 0, true)];
+    while let Some((chain, next, is_sure)) = open.last_mut() {
+        let (chain, at, is_sure) = (*chain, *next, *is_sure);
         let rules = now.chains.get(chain).map_or(&[][..], Vec::as_slice);
         let Some(rule) = rules.get(at) else {
             open.pop();
             continue;
         };
-        *next = match rule.after {
+        let holds = rule.holds(facts);
+        let after = match holds {
+            Some(true) => rule.after,
+            Some(false) | None => After::Next,
+        };
+        *next = match after {
             After::Next => at + 1,
             After::Chain | After::Nowhere => rules.len(),
         };
         let is_base = chain == &*now.base;
-        if is_base && rule.after == After::Nowhere {
+        if is_sure && after == After::Nowhere {
             leads_to_policy = false;
+            open.clear();
+        }
+        if holds == Some(false) {
+            continue;
         }
         let then = before.and_then(|before| before.chains.get(chain)?.get(at)?.packets);
         if !has_counted(rule.packets, then) {
@@ -51,10 +63,11 @@ pub fn ending(now: &Ruleset, before: Option<&Ruleset>) -> Ending {
                 found.more = found.more.saturating_add(1);
             }
         }
+        let is_sure = is_sure && holds == Some(true) && rule.calls.len() == 1;
         // The first one is to be gone through first.
         for call in rule.calls.iter().rev() {
             if seen.insert(call) {
-                open.push((call, 0));
+                open.push((call, 0, is_sure));
             }
         }
     }
@@ -76,7 +89,14 @@ fn has_counted(now: Option<u64>, before: Option<u64>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::rulesets::ruleset::{Policy, Rule};
+    use crate::kernel::rulesets::{
+        ask::{Ask, Field, Test},
+        ruleset::{Policy, Rule},
+    };
+
+    fn ending(now: &Ruleset, before: Option<&Ruleset>) -> Ending {
+        super::ending(now, before, &Facts::NONE)
+    }
 
     fn rule(packets: Option<u64>, end: Option<End>) -> Rule {
         Rule {
@@ -180,6 +200,32 @@ mod tests {
     }
 
     #[test]
+    fn a_called_chain_that_decides_for_sure_is_the_end() {
+        let policy = Policy {
+            drops: true,
+            packets: None,
+        };
+        let gate = [Rule {
+            end: Some(End::Drop),
+            after: After::Nowhere,
+            ..Rule::default()
+        }];
+        let of = |first: Rule| {
+            let input = [first, rule(None, Some(End::Drop))];
+            let chains: [(&str, &[Rule]); 2] = [("INPUT", &input), ("gate", &gate)];
+            let found = ending(&table(policy, &chains), None);
+            (numbers(&found).len(), found.policy)
+        };
+        assert_eq!(of(call(None, "gate")), (1, false));
+        let mut some = call(None, "gate");
+        some.asks_more = true;
+        assert_eq!(of(some), (2, true));
+        let mut either = call(None, "gate");
+        either.calls.push(b"other".to_vec());
+        assert_eq!(of(either), (2, true));
+    }
+
+    #[test]
     fn an_earlier_look_tells_what_counted_since() {
         let of = |first, second| {
             let rules = [
@@ -192,6 +238,39 @@ mod tests {
         assert_eq!(numbers(&found), [("INPUT", 2)]);
         // Set back to zero, and counted again.
         assert_eq!(numbers(&ending(&of(1, 3), Some(&of(5, 3)))), [("INPUT", 1)]);
+    }
+
+    #[test]
+    fn what_does_not_hold_is_passed_by_and_what_holds_decides() {
+        let asks = |protocol: u8, end, after| Rule {
+            asks: vec![Ask {
+                field: Field::Protocol,
+                mask: Vec::new(),
+                test: Test::Is(vec![protocol]),
+            }],
+            end,
+            after,
+            ..Rule::default()
+        };
+        let rules = [
+            asks(6, Some(End::Drop), After::Nowhere),
+            asks(17, Some(End::Drop), After::Nowhere),
+            rule(None, Some(End::Drop)),
+        ];
+        let policy = Policy {
+            drops: true,
+            packets: None,
+        };
+        let table = table(policy, &[("INPUT", &rules)]);
+        let udp = crate::event::Packet::Ip(crate::event::IpPacket {
+            src: None,
+            dst: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+            transport: crate::event::Transport::Udp(crate::event::Ports { src: 1, dst: 2 }),
+        });
+        let found = super::ending(&table, None, &Facts::of(&udp));
+        assert_eq!((numbers(&found), found.policy), (vec![("INPUT", 2)], false));
+        let found = ending(&table, None);
+        assert_eq!((found.rules.len(), found.policy), (3, true));
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Watched {
         }
         let at = self.looks.iter().position(is_later)?;
         let looked_ns = self.looks.get(at)?.begun_ns;
-        let found = self.ending(at, time_ns);
+        let found = self.ending(at, question);
         let kept = self.answers.remove(&question.to);
         let kept = kept.and_then(|answer| answer.ending);
         let ending = match (kept, found) {
@@ -221,14 +221,14 @@ impl Watched {
 
     /// What can have ended a packet then, by that look and the one before. `None` where nothing can, or
     /// tables of several families have such a chain, and more than one of them can.
-    fn ending(&self, at: usize, time_ns: u64) -> Option<Ending> {
+    fn ending(&self, at: usize, question: &Question) -> Option<Ending> {
         let look = self.looks.get(at)?;
         let before = at.checked_sub(1).and_then(|before| self.looks.get(before));
-        let before = before.filter(|before| before.ended_ns + Self::MARGIN_NS < time_ns);
+        let before = before.filter(|before| before.ended_ns + Self::MARGIN_NS < question.time_ns);
         let since = |before: Option<&Look>| {
             let endings = look.rulesets.iter().enumerate().map(|(index, now)| {
                 let before = before.and_then(|before| before.rulesets.get(index));
-                walk::ending(now, before)
+                walk::ending(now, before, &question.facts)
             });
             let mut found: Vec<Ending> = endings.filter(|ending| !ending.is_empty()).collect();
             (found.len() <= 1).then(|| found.pop())

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::rulesets::walk;
+use crate::kernel::rulesets::{ask::Facts, walk};
 
 const ACCEPT: i32 = -2;
 
@@ -28,7 +28,7 @@ impl Table {
         let target = (TARGET + data.len()).next_multiple_of(8);
         let mut entry = vec![0; shape.entry + target];
         // A protocol is asked for.
-        entry[shape.flags - 2] = u8::from(asks) * 17;
+        entry[shape.protocol] = u8::from(asks) * 17;
         let length = u16::try_from(entry.len()).expect("short");
         let offset = u16::try_from(shape.entry).expect("short");
         entry[shape.target_offset..][..2].copy_from_slice(&offset.to_ne_bytes());
@@ -83,7 +83,7 @@ fn read(packets: [u64; 5]) -> Vec<crate::kernel::rulesets::Ending> {
     let of = |shape| {
         let (table, start, end) = table(shape, packets);
         let found = ruleset(shape, &table.bytes, start, end).expect("as it must be");
-        walk::ending(&found, None)
+        walk::ending(&found, None, &Facts::NONE)
     };
     vec![of(&IPV4), of(&IPV6)]
 }
@@ -119,7 +119,10 @@ fn an_entry_that_asks_nothing_decides_over_all() {
     table.says(false, 0, DROP);
     let end = table.says(false, 5, DROP);
     let found = ruleset(&IPV4, &table.bytes, 0, end).expect("as it must be");
-    assert_eq!(told(&walk::ending(&found, None)), (vec![], false));
+    assert_eq!(
+        told(&walk::ending(&found, None, &Facts::NONE)),
+        (vec![], false)
+    );
 }
 
 #[test]
@@ -135,9 +138,68 @@ fn other_counters_are_the_same_rules_and_another_verdict_is_not() {
     assert!(one.is_like(&two));
     let mut other = table.bytes.clone();
     // The protocol of the first entry.
-    other[IPV4.flags - 2] = 6;
+    other[IPV4.protocol] = 6;
     let other = ruleset(&IPV4, &other, start, end).expect("as it must be");
     assert!(!one.is_like(&other));
+}
+
+/// What `-A INPUT -s 10.1.0.0/16 ! -d 10.1.0.3 -p udp --dport 9999 -j DROP` asks.
+#[test]
+fn what_is_asked_of_addresses_protocol_and_ports() {
+    for shape in [&IPV4, &IPV6] {
+        let mut data = vec![0; 16];
+        data[..8].copy_from_slice(&[0, u16::MAX, 9999, 9999].map(u16::to_ne_bytes).concat());
+        let mut matches = vec![0; TARGET];
+        matches[..2].copy_from_slice(&48_u16.to_ne_bytes());
+        matches[2..5].copy_from_slice(b"udp");
+        matches.extend(data);
+        let mut table = Table::new(shape);
+        table.says(true, 1, DROP);
+        let mut entry = table.bytes.split_off(shape.entry);
+        let mut bytes = table.bytes;
+        let length = shape.address;
+        let (net, host): (std::net::IpAddr, std::net::IpAddr) = if length == 4 {
+            ([10, 1, 0, 0].into(), [10, 1, 0, 3].into())
+        } else {
+            let net = [0xfd00, 0, 0, 0, 0, 0, 0, 0];
+            (net.into(), [0xfd00, 0, 0, 0, 0, 0, 0, 3].into())
+        };
+        let octets = |address: std::net::IpAddr| match address {
+            std::net::IpAddr::V4(address) => address.octets().to_vec(),
+            std::net::IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        bytes[..length].copy_from_slice(&octets(net));
+        bytes[length..2 * length].copy_from_slice(&octets(host));
+        bytes[2 * length..][..2].fill(255);
+        bytes[3 * length..4 * length].fill(255);
+        bytes[shape.flags + 1] = INVERTED_DST;
+        let target = u16::try_from(shape.entry + matches.len()).expect("short");
+        bytes[shape.target_offset..][..2].copy_from_slice(&target.to_ne_bytes());
+        let all = target + u16::try_from(entry.len()).expect("short");
+        bytes[shape.target_offset + 2..][..2].copy_from_slice(&all.to_ne_bytes());
+        bytes.extend(matches);
+        bytes.append(&mut entry);
+        let rule = |bytes: &[u8]| {
+            let entry = Entry::at(shape, bytes, 0).expect("an entry");
+            entry.rule(&HashMap::new())
+        };
+        let facts = |to: std::net::IpAddr, port: u16| {
+            Facts::of(&crate::event::Packet::Ip(crate::event::IpPacket {
+                src: Some(net),
+                dst: Some(to),
+                transport: crate::event::Transport::Udp(crate::event::Ports { src: 1, dst: port }),
+            }))
+        };
+        let found = rule(&bytes);
+        assert_eq!((found.asks.len(), found.asks_more), (4, false));
+        assert_eq!(found.holds(&facts(net, 9999)), Some(true));
+        assert_eq!(found.holds(&facts(net, 9998)), Some(false));
+        assert_eq!(found.holds(&facts(host, 9999)), Some(false));
+        // A device, too.
+        bytes[4 * length] = b'e';
+        assert_eq!(rule(&bytes).holds(&facts(net, 9999)), None);
+        assert_eq!(rule(&bytes).holds(&facts(net, 9998)), Some(false));
+    }
 }
 
 proptest! {
@@ -162,7 +224,7 @@ proptest! {
         table.bytes[at] = to;
         table.bytes.truncate(length.index(table.bytes.len() + 1));
         if let Some(found) = ruleset(&IPV4, &table.bytes, start, end) {
-            let _ = walk::ending(&found, None);
+            let _ = walk::ending(&found, None, &Facts::NONE);
         }
     }
 }

@@ -4,6 +4,10 @@ use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    event::{IpPacket, Packet, Ports, Transport},
+    kernel::rulesets::Facts,
+};
 
 fn attribute_of(kind: u16, value: &[u8]) -> Vec<u8> {
     let attribute = DefaultNla::new(kind, value.to_vec());
@@ -57,10 +61,37 @@ fn says(code: i32, chain: Option<&str>) -> Vec<u8> {
     )
 }
 
-/// `udp dport 9999`, as far as it matters: something is read, and compared.
+/// The destination port is loaded.
+fn loads(register: u32) -> Vec<u8> {
+    expression(
+        "payload",
+        &[
+            number_of(number::PAYLOAD_DREG, register),
+            number_of(number::PAYLOAD_BASE, number::TRANSPORT),
+            number_of(number::PAYLOAD_OFFSET, 2),
+            number_of(number::PAYLOAD_LEN, 2),
+        ],
+    )
+}
+
+fn value(kind: u16, bytes: &[u8]) -> Vec<u8> {
+    nested(kind, &[attribute_of(number::DATA_VALUE, bytes)])
+}
+
+fn compares(register: u32, op: u32, bytes: &[u8]) -> Vec<u8> {
+    expression(
+        "cmp",
+        &[
+            number_of(number::CMP_SREG, register),
+            number_of(number::CMP_OP, op),
+            value(number::CMP_DATA, bytes),
+        ],
+    )
+}
+
+/// `udp dport 9999`, without the protocol.
 fn asks() -> Vec<u8> {
-    let payload = expression("payload", &[number_of(1, 1)]);
-    [payload, expression("cmp", &[number_of(1, 1)])].concat()
+    [loads(1), compares(1, 0, &9999_u16.to_be_bytes())].concat()
 }
 
 fn rule_of(expressions: &[Vec<u8>]) -> Parsed {
@@ -81,7 +112,8 @@ fn message(expressions: &[Vec<u8>]) -> Vec<u8> {
 fn a_rule_that_counts_and_drops() {
     let Parsed { rule, map } = rule_of(&[asks(), counter(3), says(verdict::DROP, None)]);
     assert_eq!((rule.handle, rule.packets), (Some(12), Some(3)));
-    assert_eq!((rule.end, rule.after), (Some(End::Drop), After::Next));
+    assert_eq!((rule.end, rule.after), (Some(End::Drop), After::Nowhere));
+    assert_eq!((rule.asks.len(), rule.asks_more), (1, false));
     assert!(rule.calls.is_empty() && map.is_none());
     // What counts behind the verdict counts nobody.
     let rule = rule_of(&[says(verdict::DROP, None), counter(0)]).rule;
@@ -107,7 +139,7 @@ fn verdicts_say_where_packets_go() {
     );
     assert_eq!(
         go(&[asks(), says(verdict::GOTO, Some("gate"))]),
-        (None, "gate".to_owned(), After::Next)
+        (None, "gate".to_owned(), After::Chain)
     );
     assert_eq!(
         go(&[counter(0), says(verdict::RETURN, None)]),
@@ -129,12 +161,120 @@ fn verdicts_say_where_packets_go() {
         let name = format!("{name}\0");
         let name = attribute_of(number::TARGET_NAME, name.as_bytes());
         let target = expression("target", &[name]);
-        assert_eq!(go(&[asks(), target]), (end, nobody.clone(), After::Next));
+        let after = end.map_or(After::Next, |_| After::Nowhere);
+        assert_eq!(go(&[asks(), target]), (end, nobody.clone(), after));
     }
     // A register that has no verdict.
     let value = nested(number::IMMEDIATE_DATA, &data(verdict::DROP, None));
     let other = expression("immediate", &[number_of(number::IMMEDIATE_DREG, 8), value]);
     assert_eq!(go(&[other]), (None, nobody, After::Next));
+}
+
+#[test]
+fn what_is_asked_of_addresses_protocol_and_ports() {
+    let facts = Facts::of(&Packet::Ip(IpPacket {
+        src: None,
+        dst: Some(std::net::Ipv4Addr::new(10, 1, 0, 2).into()),
+        transport: Transport::Udp(Ports {
+            src: 40547,
+            dst: 9999,
+        }),
+    }));
+    let holds = |expressions: &[Vec<u8>]| {
+        let mut expressions = expressions.to_vec();
+        expressions.push(says(verdict::DROP, None));
+        rule_of(&expressions).rule.holds(&facts)
+    };
+    let port = 9999_u16.to_be_bytes();
+    assert_eq!(holds(&[asks()]), Some(true));
+    assert_eq!(holds(&[loads(1), compares(1, 1, &port)]), Some(false));
+    // The same register by its other number, and one that nothing was loaded to.
+    assert_eq!(holds(&[loads(1), compares(8, 0, &port)]), Some(true));
+    assert_eq!(holds(&[loads(1), compares(9, 0, &port)]), None);
+    assert_eq!(
+        holds(&[loads(2), loads(1), compares(2, 5, &port)]),
+        Some(true)
+    );
+    let meta = |key| {
+        let register = number_of(number::META_DREG, 1);
+        expression("meta", &[register, number_of(number::META_KEY, key)])
+    };
+    assert_eq!(
+        holds(&[meta(number::L4PROTO), compares(1, 0, &[17])]),
+        Some(true)
+    );
+    assert_eq!(
+        holds(&[meta(number::L4PROTO), compares(1, 0, &[6])]),
+        Some(false)
+    );
+    // NFT_META_IIFNAME.
+    assert_eq!(holds(&[meta(6), compares(1, 0, b"eth0")]), None);
+    let address = expression(
+        "payload",
+        &[
+            number_of(number::PAYLOAD_DREG, 1),
+            number_of(number::PAYLOAD_BASE, number::NETWORK),
+            number_of(number::PAYLOAD_OFFSET, 16),
+            number_of(number::PAYLOAD_LEN, 4),
+        ],
+    );
+    let masks = |xor: [u8; 4]| {
+        expression(
+            "bitwise",
+            &[
+                number_of(number::BITWISE_SREG, 1),
+                number_of(number::BITWISE_DREG, 1),
+                value(number::BITWISE_MASK, &[255, 255, 0, 0]),
+                value(number::BITWISE_XOR, &xor),
+            ],
+        )
+    };
+    let net = [
+        address.clone(),
+        masks([0; 4]),
+        compares(1, 0, &[10, 1, 0, 0]),
+    ];
+    assert_eq!(holds(&net), Some(true));
+    let net = [
+        address.clone(),
+        masks([0; 4]),
+        compares(1, 0, &[10, 2, 0, 0]),
+    ];
+    assert_eq!(holds(&net), Some(false));
+    let net = [address, masks([1; 4]), compares(1, 0, &[10, 1, 0, 0])];
+    assert_eq!(holds(&net), None);
+    let range = |op| {
+        expression(
+            "range",
+            &[
+                number_of(number::RANGE_SREG, 1),
+                number_of(number::RANGE_OP, op),
+                value(number::RANGE_FROM, &9000_u16.to_be_bytes()),
+                value(number::RANGE_TO, &port),
+            ],
+        )
+    };
+    assert_eq!(holds(&[loads(1), range(0)]), Some(true));
+    assert_eq!(holds(&[loads(1), range(1)]), Some(false));
+    // Something else, besides: it may hold, and does not where the port is another.
+    let limit = expression("limit", &[number_of(1, 1)]);
+    assert_eq!(holds(&[limit.clone(), asks()]), None);
+    assert_eq!(
+        holds(&[limit, loads(1), compares(1, 1, &port)]),
+        Some(false)
+    );
+    let named = |name: &str, info: &[u8]| {
+        let name = format!("{name}\0");
+        let name = attribute_of(number::MATCH_NAME, name.as_bytes());
+        expression("match", &[name, attribute_of(number::MATCH_INFO, info)])
+    };
+    let ports = [0, u16::MAX, 1, 9999].map(u16::to_ne_bytes).concat();
+    let info = [&ports[..], &[0, 0]].concat();
+    assert_eq!(holds(&[named("udp", &info)]), Some(true));
+    let info = [&ports[..], &[2, 0]].concat();
+    assert_eq!(holds(&[named("udp", &info)]), Some(false));
+    assert_eq!(holds(&[named("conntrack", &info)]), None);
+    assert_eq!(holds(&[named("comment", b"x")]), Some(true));
 }
 
 #[test]

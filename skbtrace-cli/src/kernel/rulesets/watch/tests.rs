@@ -1,7 +1,10 @@
 //! What is answered over time, of rules that are made up.
 
 use super::*;
-use crate::kernel::rulesets::ruleset::{End, Rule};
+use crate::kernel::rulesets::{
+    Facts,
+    ruleset::{End, Rule},
+};
 
 const MS: u64 = 1_000_000;
 
@@ -25,6 +28,7 @@ fn question(port: u16, time_ns: u64) -> Question {
         },
         from: peer(1),
         to: peer(port),
+        facts: Facts::NONE,
         time_ns,
     }
 }

@@ -227,19 +227,38 @@ add rule ip guard in_put accept";
     )
 }
 
-/// Nothing counts: it can be either, and the table is all that is certain.
+/// Nothing counts, but what is asked tells.
+pub fn nft_asked() -> Result<Stage> {
+    let commands = "\
+add table inet guard
+add chain inet guard in_put { type filter hook input priority 0; policy drop; }
+add rule inet guard in_put udp dport 7 drop
+add rule inet guard in_put ip daddr 10.71.0.0/24 udp dport 9999 drop
+add rule inet guard in_put udp dport 9000-9999 drop";
+    guarded(
+        move |host| nft(host, commands),
+        |host| {
+            let handle = handle(host, "inet guard", "dport 9999 ")?;
+            Ok(format!(
+                "rule 2 (handle {handle}) of chain in_put of table inet guard (nftables)"
+            ))
+        },
+    )
+}
+
+/// Nothing counts, and what is asked is not known: it can be either, and the table is all that is certain.
 pub fn nft_either() -> Result<Stage> {
     let commands = "\
 add table ip guard
 add chain ip guard in_put { type filter hook input priority 0; policy accept; }
-add rule ip guard in_put udp dport 7 drop
+add rule ip guard in_put iifname \"lo\" drop
 add rule ip guard in_put udp dport 9999 drop";
     guarded_and(
         move |host| nft(host, commands),
         |host, told| {
             let expected = "is dropped by chain in_put of table ip guard (nftables) in netns ";
             ensure!(told.sentence.contains(expected), "not {expected}");
-            let first = handle(host, "ip guard", "dport 7 ")?;
+            let first = handle(host, "ip guard", "iifname ")?;
             let second = handle(host, "ip guard", "dport 9999 ")?;
             let expected = format!("it can be rule 1 (handle {first}) or rule 2 (handle {second})");
             ensure!(

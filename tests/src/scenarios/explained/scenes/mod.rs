@@ -119,6 +119,7 @@ pub const SCENES: &[Scene] = &[
     scene("guard_nft_rule", &["netfilter-drop"], guards::nft_rule),
     scene("guard_nft_policy", &["netfilter-drop"], guards::nft_policy),
     scene("guard_nft_map", &["netfilter-drop"], guards::nft_map),
+    scene("guard_nft_asked", &["netfilter-drop"], guards::nft_asked),
     scene("guard_nft_either", &["netfilter-drop"], guards::nft_either),
     scene("no_route_ipv6", &["no-route"], ipv6::no_route),
     scene("ttl_expired_ipv6", &["ttl-expired"], ipv6::expired),
