@@ -160,19 +160,20 @@ impl Question {
         if table.cut || table.bytes.is_empty() {
             return None;
         }
+        let pf = pf?;
         let [from, to] = peers(&event.packet);
         Some(Self {
             base: Base {
                 netns: event.netns?,
                 kind,
-                pf: pf?,
+                pf,
                 hook: hooknum?,
                 table: table.bytes.to_vec(),
                 chain: chain.to_vec(),
             },
             from,
             to,
-            facts: Facts::of(&event.packet),
+            facts: Facts::of(&event.packet, pf),
             time_ns: event.time_ns,
         })
     }

@@ -8,6 +8,8 @@ use crate::event::{Packet, Transport};
 /// What is known of a packet, where a rule may look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
+    /// The hook's family (`NFPROTO_*`).
+    family: Option<u8>,
     /// IP protocol, after any extension headers.
     protocol: Option<u8>,
     /// Bytes from the network header on.
@@ -22,14 +24,18 @@ impl Facts {
 
     /// Nothing.
     pub const NONE: Self = Self {
+        family: None,
         protocol: None,
         network: [None; Self::NETWORK],
         transport: [None; 4],
     };
 
-    /// Of a packet.
-    pub fn of(packet: &Packet) -> Self {
-        let mut facts = Self::NONE;
+    /// Of a packet at a hook of that family.
+    pub fn of(packet: &Packet, pf: u8) -> Self {
+        let mut facts = Self {
+            family: Some(pf),
+            ..Self::NONE
+        };
         let Packet::Ip(ip) = packet else {
             return facts;
         };
@@ -74,6 +80,7 @@ impl Facts {
     /// What is there; `None` unless all of it is known.
     fn read(&self, field: Field) -> Option<Vec<u8>> {
         let (bytes, at, length) = match field {
+            Field::Family => return self.family.map(|family| vec![family]),
             Field::Protocol => return self.protocol.map(|protocol| vec![protocol]),
             Field::Network { at, length } => (&self.network[..], at, length),
             Field::Transport { at, length } => (&self.transport[..], at, length),
@@ -86,6 +93,8 @@ impl Facts {
 /// Where a rule looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// The hook's family.
+    Family,
     /// The IP protocol.
     Protocol,
     /// So many bytes of the network header.
@@ -200,14 +209,15 @@ mod tests {
     use crate::event::{IpPacket, Ports};
 
     fn udp(dst: &str, port: u16) -> Facts {
-        Facts::of(&Packet::Ip(IpPacket {
+        let packet = Packet::Ip(IpPacket {
             src: None,
             dst: Some(dst.parse().expect("an address")),
             transport: Transport::Udp(Ports {
                 src: 40547,
                 dst: port,
             }),
-        }))
+        });
+        Facts::of(&packet, 2)
     }
 
     fn ask(field: Field, test: Test) -> Ask {
@@ -223,6 +233,7 @@ mod tests {
         let facts = udp("10.1.0.2", 9999);
         let holds = |field, test| ask(field, test).holds(&facts);
         let port = |port: u16| port.to_be_bytes().to_vec();
+        assert_eq!(holds(Field::Family, Test::Is(vec![2])), Some(true));
         assert_eq!(holds(Field::Protocol, Test::Is(vec![17])), Some(true));
         assert_eq!(holds(Field::Protocol, Test::IsNot(vec![17])), Some(false));
         let to = Field::port(1);

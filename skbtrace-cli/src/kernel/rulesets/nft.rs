@@ -50,6 +50,8 @@ mod number {
     pub const MATCH_INFO: u16 = 3;
     pub const META_DREG: u16 = 1;
     pub const META_KEY: u16 = 2;
+    /// `NFT_META_NFPROTO`.
+    pub const NFPROTO: u32 = 15;
     /// `NFT_META_L4PROTO`.
     pub const L4PROTO: u32 = 16;
     pub const PAYLOAD_DREG: u16 = 1;

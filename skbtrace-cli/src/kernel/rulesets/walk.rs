@@ -89,9 +89,12 @@ fn has_counted(now: Option<u64>, before: Option<u64>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::rulesets::{
-        ask::{Ask, Field, Test},
-        ruleset::{Policy, Rule},
+    use crate::{
+        event::{IpPacket, Packet, Ports, Transport},
+        kernel::rulesets::{
+            ask::{Ask, Field, Test},
+            ruleset::{Policy, Rule},
+        },
     };
 
     fn ending(now: &Ruleset, before: Option<&Ruleset>) -> Ending {
@@ -262,12 +265,12 @@ mod tests {
             packets: None,
         };
         let table = table(policy, &[("INPUT", &rules)]);
-        let udp = crate::event::Packet::Ip(crate::event::IpPacket {
+        let udp = Packet::Ip(IpPacket {
             src: None,
             dst: Some(std::net::Ipv4Addr::LOCALHOST.into()),
-            transport: crate::event::Transport::Udp(crate::event::Ports { src: 1, dst: 2 }),
+            transport: Transport::Udp(Ports { src: 1, dst: 2 }),
         });
-        let found = super::ending(&table, None, &Facts::of(&udp));
+        let found = super::ending(&table, None, &Facts::of(&udp, 2));
         assert_eq!((numbers(&found), found.policy), (vec![("INPUT", 2)], false));
         let found = ending(&table, None);
         assert_eq!((found.rules.len(), found.policy), (3, true));

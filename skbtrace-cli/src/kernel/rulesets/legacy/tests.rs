@@ -1,9 +1,14 @@
 //! Tables as the kernel hands them over, made by hand, whole and damaged.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::rulesets::{ask::Facts, walk};
+use crate::{
+    event::{IpPacket, Packet, Ports, Transport},
+    kernel::rulesets::{Ending, ask::Facts, walk},
+};
 
 const ACCEPT: i32 = -2;
 
@@ -79,7 +84,7 @@ fn table(shape: &'static Shape, packets: [u64; 5]) -> (Table, u32, u32) {
     (table, start, end)
 }
 
-fn read(packets: [u64; 5]) -> Vec<crate::kernel::rulesets::Ending> {
+fn read(packets: [u64; 5]) -> Vec<Ending> {
     let of = |shape| {
         let (table, start, end) = table(shape, packets);
         let found = ruleset(shape, &table.bytes, start, end).expect("as it must be");
@@ -88,7 +93,11 @@ fn read(packets: [u64; 5]) -> Vec<crate::kernel::rulesets::Ending> {
     vec![of(&IPV4), of(&IPV6)]
 }
 
-fn told(ending: &crate::kernel::rulesets::Ending) -> (Vec<(&[u8], u32, bool)>, bool) {
+/// Chain, number, and whether it tells the sender.
+type Told<'a> = (&'a [u8], u32, bool);
+
+/// The rules, and whether it can be the policy.
+fn told(ending: &Ending) -> (Vec<Told<'_>>, bool) {
     let rules = ending.rules.iter();
     let rules = rules.map(|rule| {
         let chain = rule.chain.as_deref().unwrap_or_default();
@@ -158,15 +167,15 @@ fn what_is_asked_of_addresses_protocol_and_ports() {
         let mut entry = table.bytes.split_off(shape.entry);
         let mut bytes = table.bytes;
         let length = shape.address;
-        let (net, host): (std::net::IpAddr, std::net::IpAddr) = if length == 4 {
+        let (net, host): (IpAddr, IpAddr) = if length == 4 {
             ([10, 1, 0, 0].into(), [10, 1, 0, 3].into())
         } else {
             let net = [0xfd00, 0, 0, 0, 0, 0, 0, 0];
             (net.into(), [0xfd00, 0, 0, 0, 0, 0, 0, 3].into())
         };
-        let octets = |address: std::net::IpAddr| match address {
-            std::net::IpAddr::V4(address) => address.octets().to_vec(),
-            std::net::IpAddr::V6(address) => address.octets().to_vec(),
+        let octets = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
         };
         bytes[..length].copy_from_slice(&octets(net));
         bytes[length..2 * length].copy_from_slice(&octets(host));
@@ -183,12 +192,13 @@ fn what_is_asked_of_addresses_protocol_and_ports() {
             let entry = Entry::at(shape, bytes, 0).expect("an entry");
             entry.rule(&HashMap::new())
         };
-        let facts = |to: std::net::IpAddr, port: u16| {
-            Facts::of(&crate::event::Packet::Ip(crate::event::IpPacket {
+        let facts = |to: IpAddr, port: u16| {
+            let packet = Packet::Ip(IpPacket {
                 src: Some(net),
                 dst: Some(to),
-                transport: crate::event::Transport::Udp(crate::event::Ports { src: 1, dst: port }),
-            }))
+                transport: Transport::Udp(Ports { src: 1, dst: port }),
+            });
+            Facts::of(&packet, shape.family)
         };
         let found = rule(&bytes);
         assert_eq!((found.asks.len(), found.asks_more), (4, false));

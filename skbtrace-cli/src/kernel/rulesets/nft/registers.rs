@@ -37,8 +37,13 @@ impl Registers {
             Some(value.to_vec())
         };
         match name {
-            b"meta" if number(number::META_KEY) == Some(number::L4PROTO) => {
-                self.load(number(number::META_DREG), Field::Protocol, 1);
+            b"meta" => {
+                let field = match number(number::META_KEY) {
+                    Some(number::NFPROTO) => Field::Family,
+                    Some(number::L4PROTO) => Field::Protocol,
+                    _ => return self.forget(rule),
+                };
+                self.load(number(number::META_DREG), field, 1);
             }
             b"payload" => {
                 let at = number(number::PAYLOAD_OFFSET).and_then(|at| usize::try_from(at).ok());

@@ -172,14 +172,15 @@ fn verdicts_say_where_packets_go() {
 
 #[test]
 fn what_is_asked_of_addresses_protocol_and_ports() {
-    let facts = Facts::of(&Packet::Ip(IpPacket {
+    let packet = Packet::Ip(IpPacket {
         src: None,
         dst: Some(std::net::Ipv4Addr::new(10, 1, 0, 2).into()),
         transport: Transport::Udp(Ports {
             src: 40547,
             dst: 9999,
         }),
-    }));
+    });
+    let facts = Facts::of(&packet, family::IPV4);
     let holds = |expressions: &[Vec<u8>]| {
         let mut expressions = expressions.to_vec();
         expressions.push(says(verdict::DROP, None));
@@ -205,6 +206,14 @@ fn what_is_asked_of_addresses_protocol_and_ports() {
     );
     assert_eq!(
         holds(&[meta(number::L4PROTO), compares(1, 0, &[6])]),
+        Some(false)
+    );
+    assert_eq!(
+        holds(&[meta(number::NFPROTO), compares(1, 0, &[2])]),
+        Some(true)
+    );
+    assert_eq!(
+        holds(&[meta(number::NFPROTO), compares(1, 0, &[10])]),
         Some(false)
     );
     // NFT_META_IIFNAME.
