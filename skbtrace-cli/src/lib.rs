@@ -9,6 +9,7 @@
 pub mod args;
 pub mod attach;
 pub mod capture;
+mod clock;
 pub mod commands;
 pub mod decode;
 pub mod diagnosis;

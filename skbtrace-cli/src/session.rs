@@ -8,11 +8,11 @@ mod choosing;
 mod debug;
 mod machine;
 mod names;
+mod stop;
 
 use std::{
     env,
     fs::{self, File},
-    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,6 @@ use skbtrace_common::{
 };
 use tokio::{
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
     time::{sleep, sleep_until},
 };
 
@@ -32,6 +31,7 @@ use crate::{
     args,
     attach::link,
     capture::Capture,
+    clock::{self, now_ns},
     decode::Names,
     gap::Gaps,
     journey::role,
@@ -47,6 +47,7 @@ use crate::{
     transport::{Drained, Ordered},
     waits::is_dequeue,
 };
+pub use stop::Stop;
 
 /// How long events are collected before they are printed, while there are any. Longer rounds
 /// cost less, and a person does not see the difference.
@@ -85,7 +86,7 @@ async fn trace(settings: &Settings) -> Result<Ending> {
     let Some(mut engine) = Engine::start(settings, &stop)? else {
         return Ok(Ending::NothingMatched);
     };
-    let unix_offset_ns = clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC);
+    let unix_offset_ns = clock::unix_offset_ns();
     let hidden = hidden(&engine, settings);
     let recording = match &settings.write {
         Some(path) => {
@@ -283,7 +284,7 @@ impl Run {
             };
             let event = record.event;
             if self.explains && event.kind == KIND_DROP && event.flags & HAS_NETNS != 0 {
-                self.names.as_of(event.netns, event.time_ns);
+                self.names.as_of(event.netns, event.caller, event.time_ns);
             }
             let names: &dyn Names = match &mut self.recording {
                 None => &self.names,
@@ -392,63 +393,9 @@ fn waits_are_told(settings: &Settings) -> bool {
         .any(|hook| is_dequeue(hook) && (settings.wants(hook) || settings.needs(hook)))
 }
 
-/// Signals that end the run.
-pub struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    flag: Arc<AtomicBool>,
-}
-
-impl Stop {
-    fn new() -> Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let listen = |kind: SignalKind| {
-            signal_hook::flag::register(kind.as_raw_value(), Arc::clone(&flag))
-                .and_then(|_| signal(kind))
-                .context("cannot listen for signals")
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            flag: Arc::clone(&flag),
-        })
-    }
-
-    /// Waits for one.
-    pub async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-
-    /// Set from the moment one arrives, for places that cannot wait for it.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.flag)
-    }
-}
-
 async fn until(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Nanoseconds of the clock that events carry.
-fn now_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC).cast_unsigned()
-}
-
-fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a pointer to a whole timespec; these clocks always exist.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }

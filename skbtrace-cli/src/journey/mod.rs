@@ -12,9 +12,9 @@
 
 mod collect;
 mod fate;
-
 mod hop;
 mod nat;
+mod own;
 pub mod role;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,9 +25,9 @@ pub use collect::{Counts, Journeys, Limits};
 pub use fate::{Delivery, Fate};
 pub use hop::{Hop, HopDevice, Running, Text, Texts};
 pub use nat::{Rewrite, RewrittenBy, Side};
+pub use own::{OwnChain, OwnName, OwnPlace, OwnReason};
 pub use what::{
-    ConntrackTold, Decided, Dropped, NeighbourTold, OwnChain, OwnName, OwnPlace, OwnReason,
-    SocketTold, Translated, TunnelTold, What,
+    ConntrackTold, Decided, Dropped, NeighbourTold, SocketTold, Translated, TunnelTold, What,
 };
 
 use crate::{event::Packet, lineage::Parent};

@@ -1,17 +1,18 @@
 //! What happened at a hop, as data of its own: [`Action`] without what it borrows.
 
-use std::sync::Arc;
-
 use crate::{
     decode::Names,
     event::{
-        Action, Chain, CodePlace, CtEntry, CtState, DropReason, Event, LinkAddress, Name,
-        Neighbour, NudState, Packet, Sock, Symbol, Translation, Tunnel, Verdict,
+        Action, CtEntry, CtState, Event, LinkAddress, Neighbour, NudState, Packet, Sock,
+        Translation, Tunnel, Verdict,
     },
     kernel::rulesets::{Ending, Question},
 };
 
-use super::hop::{Text, Texts};
+use super::{
+    hop::{Text, Texts},
+    own::{OwnChain, OwnName, OwnPlace, OwnReason},
+};
 
 /// What happened, as [`Action`] has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,56 +76,6 @@ pub struct Decided {
     pub ending: Option<Ending>,
 }
 
-/// A table's or chain's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnName {
-    /// Its bytes; empty when unknown.
-    pub bytes: Arc<[u8]>,
-    /// It was longer than the record has room for.
-    pub cut: bool,
-}
-
-impl OwnName {
-    fn of(name: Name<'_>, texts: &mut Texts) -> Self {
-        Self {
-            bytes: texts.keep_name(name.bytes),
-            cut: name.cut,
-        }
-    }
-
-    /// As an event has it.
-    #[must_use]
-    pub fn name(&self) -> Name<'_> {
-        Name {
-            bytes: &self.bytes,
-            cut: self.cut,
-        }
-    }
-}
-
-/// A netfilter chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnChain {
-    /// A chain with a name of its own.
-    Own(OwnName),
-    /// A hook, or its built-in chain.
-    Hook(&'static str),
-    /// A hook that this version has no name for.
-    HookNumber(u8),
-}
-
-impl OwnChain {
-    /// As an event has it.
-    #[must_use]
-    pub fn chain(&self) -> Chain<'_> {
-        match self {
-            Self::Own(name) => Chain::Own(name.name()),
-            Self::Hook(name) => Chain::Hook(name),
-            Self::HookNumber(number) => Chain::HookNumber(*number),
-        }
-    }
-}
-
 /// A drop ([`Action::Drop`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dropped {
@@ -134,65 +85,6 @@ pub struct Dropped {
     pub reason: OwnReason,
     /// Where.
     pub at: OwnPlace,
-}
-
-/// Why a packet was dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum OwnReason {
-    /// The kernel's reason by name.
-    Named(Text),
-    /// The kernel's reason, without a name.
-    Number {
-        /// The subsystem's name.
-        subsystem: Option<Text>,
-        /// The whole number.
-        number: u32,
-    },
-    /// What the place tells, where the kernel gives no reason.
-    Told(&'static str),
-    /// The kernel gave none.
-    Unknown,
-}
-
-/// A place in the kernel's code.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OwnPlace {
-    /// Its address; `None` when unread.
-    pub address: Option<u64>,
-    /// The function it is in: name, distance from its start in bytes, and module.
-    pub symbol: Option<(Text, u64, Option<Text>)>,
-}
-
-impl OwnPlace {
-    /// As an event has it.
-    #[must_use]
-    pub fn place(&self) -> CodePlace<'_> {
-        let symbol = self.symbol.as_ref();
-        CodePlace {
-            address: self.address,
-            symbol: symbol.map(|(function, offset, module)| Symbol {
-                function,
-                offset: *offset,
-                module: module.as_deref(),
-            }),
-        }
-    }
-}
-
-impl OwnReason {
-    /// As an event has it.
-    #[must_use]
-    pub fn reason(&self) -> DropReason<'_> {
-        match self {
-            Self::Named(name) => DropReason::Named(name),
-            Self::Number { subsystem, number } => DropReason::Number {
-                subsystem: subsystem.as_deref(),
-                number: *number,
-            },
-            Self::Told(word) => DropReason::Told(word),
-            Self::Unknown => DropReason::Unknown,
-        }
-    }
 }
 
 /// A socket ([`Action::Socket`]).
@@ -288,11 +180,7 @@ impl What {
                 pf,
                 hooknum,
                 table: OwnName::of(table, texts),
-                chain: match chain {
-                    Chain::Own(name) => OwnChain::Own(OwnName::of(name, texts)),
-                    Chain::Hook(name) => OwnChain::Hook(name),
-                    Chain::HookNumber(number) => OwnChain::HookNumber(number),
-                },
+                chain: OwnChain::of(chain, texts),
                 verdict,
                 decider: decider.map(|decider| texts.keep(decider)),
                 ending: Question::of(event).and_then(|question| names.ending(&question)),
@@ -303,22 +191,8 @@ impl What {
                 at,
             } => Self::Dropped(Box::new(Dropped {
                 function: texts.keep(function),
-                reason: match reason {
-                    DropReason::Named(name) => OwnReason::Named(texts.keep(name)),
-                    DropReason::Number { subsystem, number } => OwnReason::Number {
-                        subsystem: subsystem.map(|name| texts.keep(name)),
-                        number,
-                    },
-                    DropReason::Told(word) => OwnReason::Told(word),
-                    DropReason::Unknown => OwnReason::Unknown,
-                },
-                at: OwnPlace {
-                    address: at.address,
-                    symbol: at.symbol.map(|symbol| {
-                        let module = symbol.module.map(|module| texts.keep(module));
-                        (texts.keep(symbol.function), symbol.offset, module)
-                    }),
-                },
+                reason: OwnReason::of(reason, texts),
+                at: OwnPlace::of(at, texts),
             })),
             Action::Socket {
                 function,

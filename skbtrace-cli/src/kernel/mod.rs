@@ -8,6 +8,7 @@ pub mod functions;
 pub mod hook_functions;
 pub mod interfaces;
 pub mod layout;
+pub mod netlink;
 pub mod netns;
 pub mod rulesets;
 pub mod sections;

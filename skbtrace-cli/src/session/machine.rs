@@ -20,8 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::now_ns;
-use crate::kernel::interfaces::{Look, Program, Reader, Seen, Snapshot, State};
+use crate::{
+    clock::now_ns,
+    kernel::interfaces::{Look, Program, Reader, Seen, Snapshot, State},
+};
 
 /// The machine, as last seen.
 pub struct Machine {
@@ -35,6 +37,8 @@ pub struct Machine {
     seen_ns: u64,
     /// Likewise, by network namespace, where that was looked at by itself.
     states_ns: HashMap<u32, u64>,
+    /// By network namespace and place in the code, when a loss was that was looked for last.
+    losses_ns: HashMap<(u32, u64), u64>,
     begun: Instant,
     /// How long looks have been waited for.
     waited: Duration,
@@ -55,8 +59,12 @@ impl Machine {
     /// machine that needs longer shows its first lines without.
     const PATIENCE: Duration = Duration::from_secs(1);
     /// How long looks for losses may take at once, and what part of all the time.
-    const AT_ONCE: Duration = Duration::from_millis(500);
+    const AT_ONCE: Duration = Duration::from_secs(2);
     const PART: u32 = 50;
+    /// For losses at one place that follow each other, a look counts so long.
+    const BELIEVED_NS: u64 = 1_000_000_000;
+    /// How many places are told apart.
+    const PLACES: usize = 1000;
 
     /// Looks for the first time.
     pub fn look() -> Self {
@@ -89,6 +97,7 @@ impl Machine {
             pace: Pace::new(),
             seen_ns: 0,
             states_ns: HashMap::new(),
+            losses_ns: HashMap::new(),
             begun: Instant::now(),
             waited: Duration::ZERO,
             ask,
@@ -110,12 +119,20 @@ impl Machine {
         }
     }
 
-    /// Waits for a look at a network namespace that began after `time_ns`, unless looks have taken too
-    /// long.
-    pub fn as_of(&mut self, netns: u32, time_ns: u64) {
+    /// Waits for a look at a network namespace that began after `time_ns`, when a packet was lost there at
+    /// that address of the code, unless one before was looked for just now, or looks have taken too long.
+    pub fn as_of(&mut self, netns: u32, place: u64, time_ns: u64) {
+        if self.losses_ns.len() >= Self::PLACES {
+            self.losses_ns.clear();
+        }
+        let last_ns = self.losses_ns.entry((netns, place)).or_insert(0);
+        let is_just_now = time_ns < last_ns.saturating_add(Self::BELIEVED_NS) && *last_ns != 0;
         let seen_ns = self.states_ns.get(&netns).copied().unwrap_or(0);
-        let is_known = self.seen_ns.max(seen_ns) >= time_ns;
-        if is_known || self.waited > Self::AT_ONCE + self.begun.elapsed() / Self::PART {
+        if is_just_now || self.seen_ns.max(seen_ns) >= time_ns {
+            return;
+        }
+        *last_ns = time_ns;
+        if self.waited > Self::AT_ONCE + self.begun.elapsed() / Self::PART {
             return;
         }
         let begun = Instant::now();
@@ -321,21 +338,27 @@ mod tests {
                 }),
             }
         });
+        let seen = || -> Vec<_> { looks.try_iter().collect() };
         let loss = now_ns();
-        machine.as_of(1, loss);
-        machine.as_of(1, loss);
-        machine.as_of(2, loss);
-        let seen: Vec<_> = looks.try_iter().collect();
-        assert_eq!(seen, [Look::State(1), Look::State(2)]);
+        machine.as_of(1, 100, loss);
+        machine.as_of(1, 100, loss);
+        machine.as_of(1, 200, loss);
+        machine.as_of(2, 100, loss);
+        assert_eq!(seen(), [Look::State(1), Look::State(2)]);
         // One that is under way began before this loss, and is not enough.
         machine.ask(Instant::now());
-        machine.as_of(1, now_ns());
-        let seen: Vec<_> = looks.try_iter().collect();
-        assert_eq!(seen, [Look::All, Look::State(1)]);
+        let loss = now_ns();
+        machine.as_of(1, 300, loss);
+        assert_eq!(seen(), [Look::All, Look::State(1)]);
         assert!(!machine.pace.looking);
+        machine.as_of(1, 300, now_ns());
+        assert_eq!(seen(), [], "they follow each other");
+        let second = Machine::BELIEVED_NS;
+        machine.as_of(1, 300, loss + second);
+        assert_eq!(seen(), [Look::State(1)]);
         machine.waited = Duration::MAX;
-        machine.as_of(1, now_ns());
-        assert_eq!(looks.try_iter().count(), 0, "they took too long");
+        machine.as_of(1, 400, loss + 2 * second);
+        assert_eq!(seen(), [], "they took too long");
     }
 
     #[test]

@@ -84,9 +84,9 @@ impl SessionNames {
 
     /// Has what is known of a network namespace's interfaces be no older than a packet's loss there.
     #[cold]
-    pub fn as_of(&mut self, netns: u32, time_ns: u64) {
+    pub fn as_of(&mut self, netns: u32, place: u64, time_ns: u64) {
         if let Some(machine) = &mut self.machine {
-            machine.as_of(netns, time_ns);
+            machine.as_of(netns, place, time_ns);
         }
     }
 }

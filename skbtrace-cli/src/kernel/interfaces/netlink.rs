@@ -1,8 +1,6 @@
 //! Route netlink: the questions that are asked in one network namespace, and reading the answers.
 //!
-//! The socket and the walk over messages and attributes are the crates'. Of an interface's some
-//! sixty attributes a dozen matter here; the others are stepped over, so that one that is new or
-//! odd on some kernel does not cost the interface.
+//! Of an interface's some sixty attributes a dozen matter here.
 //!
 //! **Invariant:** no bytes make reading fail or panic: what cannot be read is left out.
 
@@ -13,10 +11,11 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
 };
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NlaBuffer, NlasIterator};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::{Interface, State};
+use crate::kernel::netlink::{Netlink, attributes, number, push_attribute, text};
 
 /// Attributes of interfaces and namespaces (include/uapi/linux/if_link.h, net_namespace.h), and
 /// what else the messages need.
@@ -41,7 +40,6 @@ mod number {
     pub const IFINFOMSG: usize = 16;
     /// `struct rtgenmsg`, bytes, padded as attributes begin.
     pub const RTGENMSG: usize = 4;
-    pub const HEADER: usize = 16;
 }
 
 /// The flag of an interface whose other end is there (include/uapi/linux/if.h).
@@ -50,26 +48,13 @@ const IFF_LOWER_UP: libc::c_int = 1 << 16;
 /// `IFLA_TUN_TYPE` of a tap (include/uapi/linux/if_tun.h).
 pub const IFF_TAP: u32 = 2;
 
-/// More than any message: the kernel makes them 32 KiB at most (netlink_dump() in
-/// net/netlink/af_netlink.c).
-const ROOM: usize = 1 << 16;
-
 /// A socket in the network namespace that the thread was in when it was opened.
-pub struct Route {
-    socket: Socket,
-    sequence: u32,
-}
+pub struct Route(Netlink);
 
 impl Route {
     /// Opens it.
     pub fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
+        Netlink::open(NETLINK_ROUTE).map(Self)
     }
 
     /// The interfaces of this netns, by index.
@@ -77,7 +62,7 @@ impl Route {
         let mut body = vec![0; number::IFINFOMSG];
         // Counters are most of what would come otherwise.
         let filter = libc::RTEXT_FILTER_SKIP_STATS;
-        body.extend(attribute(libc::IFLA_EXT_MASK, filter.to_ne_bytes()));
+        push_attribute(libc::IFLA_EXT_MASK, &filter.to_ne_bytes(), &mut body);
         let mut found = HashMap::new();
         self.dump(libc::RTM_GETLINK, libc::RTM_NEWLINK, &body, |payload| {
             if let Some(interface) = interface(payload) {
@@ -88,82 +73,29 @@ impl Route {
     }
 
     /// Has the kernel list all it has of a kind; `take` gets what each message of the kind `answer` says.
+    /// If something changes meanwhile, some of it may be missing.
     pub fn dump(
         &mut self,
         question: u16,
         answer: u16,
         body: &[u8],
-        mut take: impl FnMut(&[u8]),
+        take: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        self.send(question, NLM_F_DUMP, body)?;
-        let mut bytes = Vec::with_capacity(ROOM);
-        loop {
-            bytes.clear();
-            self.socket.recv(&mut bytes, 0)?;
-            for (kind, payload) in messages(&bytes) {
-                match i32::from(kind) {
-                    libc::NLMSG_DONE => return Ok(()),
-                    libc::NLMSG_ERROR => return Err(io::ErrorKind::Unsupported.into()),
-                    _ if kind == answer => take(payload),
-                    _ => {}
-                }
-            }
-        }
+        let question = (question, NLM_F_DUMP);
+        self.0.ask(question, body, answer, take).map(drop)
     }
 
     /// The number by which this netns knows another one; `None` when it has none for it.
     pub fn number_of(&mut self, other: &File) -> io::Result<Option<i32>> {
         let mut body = vec![0; number::RTGENMSG];
         let descriptor: RawFd = other.as_raw_fd();
-        body.extend(attribute(number::NETNSA_FD, descriptor.to_ne_bytes()));
-        self.send(libc::RTM_GETNSID, 0, &body)?;
-        let mut bytes = Vec::with_capacity(ROOM);
-        self.socket.recv(&mut bytes, 0)?;
-        Ok(messages(&bytes)
-            .into_iter()
-            .find(|(kind, _)| *kind == libc::RTM_NEWNSID)
-            .and_then(|(_, payload)| nsid(payload)))
-    }
-
-    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
-        self.sequence += 1;
-        let length = number::HEADER + body.len();
-        let mut bytes = vec![0; length];
-        let mut message = NetlinkBuffer::new(&mut bytes);
-        message.set_length(u32::try_from(length).unwrap_or(u32::MAX));
-        message.set_message_type(kind);
-        message.set_flags(NLM_F_REQUEST | flags);
-        message.set_sequence_number(self.sequence);
-        message.payload_mut().copy_from_slice(body);
-        self.socket.send(&bytes, 0).map(|_| ())
-    }
-}
-
-/// An attribute of four bytes.
-fn attribute(kind: u16, value: [u8; 4]) -> [u8; 8] {
-    let [length, kind] = [8_u16, kind].map(u16::to_ne_bytes);
-    let [a, b, c, d] = value;
-    [length[0], length[1], kind[0], kind[1], a, b, c, d]
-}
-
-/// The messages in what one read brought: type and payload.
-fn messages(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
-    let mut found = Vec::new();
-    while let Ok(message) = NetlinkBuffer::new_checked(bytes) {
-        let length = usize::try_from(message.length()).unwrap_or(usize::MAX);
-        let Some(payload) = bytes.get(number::HEADER..length) else {
-            break;
-        };
-        found.push((message.message_type(), payload));
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-    found
-}
-
-/// The attributes in `bytes` as far as they can be read, each handed to `take`.
-pub fn attributes(bytes: &[u8], mut take: impl FnMut(u16, &[u8])) {
-    for attribute in NlasIterator::new(bytes).map_while(Result::ok) {
-        take(attribute.kind(), NlaBuffer::value(&attribute));
+        push_attribute(number::NETNSA_FD, &descriptor.to_ne_bytes(), &mut body);
+        let mut found = None;
+        let question = (libc::RTM_GETNSID, 0);
+        self.0.ask(question, &body, libc::RTM_NEWNSID, |payload| {
+            found = nsid(payload);
+        })?;
+        Ok(found)
     }
 }
 
@@ -184,7 +116,7 @@ pub fn interface(payload: &[u8]) -> Option<Interface> {
         ..Interface::default()
     };
     attributes(rest, |kind, value| match kind {
-        libc::IFLA_IFNAME => found.name = text(value),
+        libc::IFLA_IFNAME => found.name = text(value).to_vec(),
         libc::IFLA_LINK => found.lower = number(value).filter(|index| *index != 0),
         libc::IFLA_LINK_NETNSID => found.lower_nsid = number(value).map(u32::cast_signed),
         libc::IFLA_MASTER => found.master = number(value).filter(|index| *index != 0),
@@ -204,7 +136,7 @@ pub fn interface(payload: &[u8]) -> Option<Interface> {
 fn link_info(bytes: &[u8], found: &mut Interface) {
     attributes(bytes, |kind, value| {
         if kind == libc::IFLA_INFO_KIND {
-            found.kind = text(value);
+            found.kind = text(value).to_vec();
         }
     });
     let wanted = match &*found.kind {
@@ -271,25 +203,6 @@ pub fn nsid(payload: &[u8]) -> Option<i32> {
         }
     });
     found.filter(|nsid| *nsid >= 0)
-}
-
-/// A number of one, two or four bytes, in the machine's byte order.
-pub fn number(bytes: &[u8]) -> Option<u32> {
-    match *bytes {
-        [byte] => Some(u32::from(byte)),
-        [a, b] => Some(u32::from(u16::from_ne_bytes([a, b]))),
-        [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d])),
-        _ => None,
-    }
-}
-
-/// A text up to its terminating zero.
-pub fn text(bytes: &[u8]) -> Vec<u8> {
-    let end = bytes.iter().position(|&byte| byte == 0);
-    bytes
-        .get(..end.unwrap_or(bytes.len()))
-        .unwrap_or(bytes)
-        .to_vec()
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::{collections::HashMap, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Interface,
-    netlink::{Route, attributes, number, text},
+use super::{Interface, netlink::Route};
+use crate::{
+    attach::sys::{self, Tcx},
+    kernel::netlink::{attributes, number, text},
 };
-use crate::attach::sys::{self, Tcx};
 
 /// Where on a packet's way a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ fn classifies(payload: &[u8]) -> Option<u32> {
     let mut is_one = false;
     attributes(rest, |kind, value| {
         if kind == libc::TCA_KIND {
-            is_one = [&b"clsact"[..], b"ingress"].contains(&&*text(value));
+            is_one = [&b"clsact"[..], b"ingress"].contains(&text(value));
         }
     });
     number(header.get(4..8)?).filter(|_| is_one)
@@ -168,7 +168,7 @@ fn filter(payload: &[u8], side: Side) -> Option<Program> {
     let priority = (number(header.get(16..20)?)? >> 16) as u16;
     let (mut kind, mut options) = (Vec::new(), None);
     attributes(rest, |attribute, value| match attribute {
-        libc::TCA_KIND => kind = text(value),
+        libc::TCA_KIND => kind = text(value).to_vec(),
         libc::TCA_OPTIONS => options = Some(value.to_vec()),
         _ => {}
     });
@@ -180,7 +180,7 @@ fn filter(payload: &[u8], side: Side) -> Option<Program> {
     let (mut name, mut id) = (Vec::new(), None);
     if kind == b"bpf" {
         attributes(&options, |attribute, value| match attribute {
-            wire::BPF_NAME => name = text(value),
+            wire::BPF_NAME => name = text(value).to_vec(),
             wire::BPF_ID => id = number(value),
             _ => {}
         });
@@ -219,7 +219,7 @@ fn can_drop(kind: &[u8], options: &[u8]) -> bool {
 fn action_drops(action: &[u8]) -> bool {
     let (mut kind, mut drops) = (Vec::new(), false);
     attributes(action, |attribute, value| match attribute {
-        wire::ACT_KIND => kind = text(value),
+        wire::ACT_KIND => kind = text(value).to_vec(),
         wire::ACT_OPTIONS => attributes(value, |attribute, value| match attribute {
             // struct tc_gact: index, capabilities, action.
             wire::GACT_PARMS => drops |= value.get(8..12).and_then(number) == Some(wire::SHOT),

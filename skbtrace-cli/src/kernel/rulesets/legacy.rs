@@ -20,6 +20,7 @@ use super::{
     ruleset::{After, End, Policy, Rule, Ruleset},
     xtables,
 };
+use crate::kernel::netlink::text;
 
 /// Where things are in the bytes of a version of IP.
 struct Shape {
@@ -149,7 +150,7 @@ fn names(shape: &Shape, entries: &[u8]) -> HashMap<usize, Vec<u8>> {
     while let Some(entry) = Entry::at(shape, entries, at) {
         at = entry.next;
         if entry.name() == ERROR {
-            let name = entry.target.get(TARGET..).map_or(&[][..], until_zero);
+            let name = entry.target.get(TARGET..).map_or(&[][..], text);
             // The last one of all is behind every chain.
             if at < entries.len() && !name.is_empty() {
                 found.insert(at, name.to_vec());
@@ -199,7 +200,7 @@ impl<'a> Entry<'a> {
 
     /// The target's name; empty for the standard one.
     fn name(&self) -> &'a [u8] {
-        self.target.get(TARGET_NAME).map_or(&[], until_zero)
+        self.target.get(TARGET_NAME).map_or(&[], text)
     }
 
     /// What a standard target says.
@@ -304,7 +305,7 @@ impl<'a> Entry<'a> {
                 return;
             };
             rest = others;
-            let name = found.get(TARGET_NAME).map_or(&[][..], until_zero);
+            let name = found.get(TARGET_NAME).map_or(&[][..], text);
             let data = found.get(TARGET..).unwrap_or(&[]);
             let ports = matches!(name, b"udp" | b"tcp");
             match ask::of_ports(name == b"tcp", data).filter(|_| ports) {
@@ -325,11 +326,6 @@ impl<'a> Entry<'a> {
         hasher.write(self.bytes.get(counters.end..).unwrap_or(&[]));
         hasher.finish()
     }
-}
-
-/// A text up to its terminating zero.
-fn until_zero(bytes: &[u8]) -> &[u8] {
-    super::netlink::text(bytes)
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use netlink_packet_core::NLM_F_DUMP;
 
 use super::{
     Base, family,
-    netlink::{Netfilter, attribute, attributes, be32, be64, push_text, text},
+    netlink::{Netfilter, be32, be64, push_text},
     ruleset::{After, End, Policy, Rule, Ruleset},
 };
+use crate::kernel::netlink::{attribute, attributes, text};
 use registers::Registers;
 
 /// Messages and attributes (include/uapi/linux/netfilter/nf_tables.h).

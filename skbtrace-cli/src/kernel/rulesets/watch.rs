@@ -16,7 +16,10 @@ use std::{
 };
 
 use super::{Base, Ending, Kind, Peer, Question, legacy, nft, ruleset::Ruleset, walk};
-use crate::kernel::netns::{self, Netns};
+use crate::{
+    clock::now_ns,
+    kernel::netns::{self, Netns},
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -114,18 +117,6 @@ fn look(base: &Base, known: &mut Vec<Netns>) -> io::Result<Vec<Ruleset>> {
     reader
         .join()
         .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
-}
-
-/// The clock that events have.
-fn now_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a pointer to a whole timespec; this clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(i64::cast_unsigned);
-    seconds * SECOND_NS + nanoseconds
 }
 
 /// A chain.

@@ -4,6 +4,7 @@ use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernel::netlink::messages;
 
 fn attribute_of(kind: u16, value: &[u8]) -> Vec<u8> {
     let attribute = DefaultNla::new(kind, value.to_vec());
@@ -118,28 +119,11 @@ fn numbers_of_namespaces() {
     assert_eq!(nsid(&[]), None);
 }
 
-#[test]
-fn one_read_brings_several_messages() {
-    let message = |kind: u16, payload: &[u8]| {
-        let length = number::HEADER + payload.len();
-        let mut bytes = vec![0; length.next_multiple_of(4)];
-        bytes[..4].copy_from_slice(&u32::try_from(length).expect("short").to_ne_bytes());
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[16..length].copy_from_slice(payload);
-        bytes
-    };
-    let bytes = [message(16, b"abcde"), message(3, b"")].concat();
-    assert_eq!(messages(&bytes), [(16, &b"abcde"[..]), (3, b"")]);
-    assert_eq!(messages(&bytes[..24]), [(16, &b"abcde"[..])]);
-    assert!(messages(&bytes[..20]).is_empty(), "shorter than it says");
-    assert!(messages(&[0; 32]).is_empty(), "of no length");
-}
-
 proptest! {
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        for (_, payload) in messages(&bytes) {
-            interface(payload);
+        for message in messages(&bytes) {
+            interface(message.payload);
         }
         interface(&bytes);
         nsid(&bytes);

@@ -3,11 +3,12 @@
 use super::{
     super::{
         ask::{self, Ask, Field, Test},
-        netlink::{attribute, be32, text},
+        netlink::be32,
         ruleset::Rule,
     },
     number,
 };
+use crate::kernel::netlink::{attribute, text};
 
 /// Registers of four bytes; the four that are older have four of these each.
 const SLOTS: usize = 16;

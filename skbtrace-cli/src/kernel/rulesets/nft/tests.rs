@@ -348,7 +348,7 @@ proptest! {
         let _ = rule(&bytes);
         let _ = policy(&bytes);
         Verdicts::default().take(&bytes);
-        let _ = super::super::netlink::messages(&bytes);
+        let _ = crate::kernel::netlink::messages(&bytes);
     }
 
     #[test]

@@ -286,16 +286,12 @@ pub fn full() -> Result<Stage> {
 
 /// The same, for a connection that has its entry.
 pub fn full_for_others() -> Result<Stage> {
-    Stage::build(
-        || {
-            let (routed, exchange) = occupied()?;
-            exchange.ask(routed.addresses().server()?)?;
-            Ok((routed, exchange))
-        },
-        |(routed, exchange)| {
-            with_little_room(|| exchange.ask(routed.addresses().server()?).map(drop))
-        },
-    )
+    Stage::build(occupied, |(routed, exchange)| {
+        let server = routed.addresses().server()?;
+        // An entry that nobody has asked for is forgotten after a while.
+        exchange.ask(server)?;
+        with_little_room(|| exchange.ask(server).map(drop))
+    })
 }
 
 /// A node that has more entries than [`with_little_room`] lets it have.
