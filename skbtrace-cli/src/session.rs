@@ -6,6 +6,7 @@
 mod attaching;
 mod choosing;
 mod debug;
+mod losses;
 mod machine;
 mod names;
 mod stop;

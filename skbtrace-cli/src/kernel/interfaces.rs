@@ -27,7 +27,7 @@ mod programs;
 mod snapshot;
 
 pub use programs::{Filter, Program, Side};
-pub use snapshot::{Look, NetnsState, Reader, Seen, Snapshot};
+pub use snapshot::{NetnsState, Reader, Snapshot, StateReader};
 
 use std::collections::HashMap;
 

@@ -11,25 +11,6 @@ use rustc_hash::FxHashMap;
 use super::{Listing, Program, State, netlink::Route, programs, text};
 use crate::kernel::netns::{self, Netns};
 
-/// What to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// The whole machine.
-    All,
-    /// How the interfaces of one network namespace are, by its inode number: that takes less than a
-    /// hundredth of the time.
-    State(u32),
-}
-
-/// What was seen.
-#[derive(Clone, Debug)]
-pub enum Seen {
-    /// All.
-    All(Snapshot),
-    /// As it was asked for.
-    State(NetnsState),
-}
-
 /// How the interfaces of a network namespace are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetnsState {
@@ -79,16 +60,16 @@ impl Snapshot {
     }
 
     /// Takes over how a network namespace's interfaces are; whether that is news.
-    pub fn take(&mut self, seen: NetnsState) -> bool {
+    pub fn take(&mut self, seen: &NetnsState) -> bool {
         let mut is_news = false;
-        for (index, state, programs) in seen.interfaces {
-            let place = (seen.inode, index);
-            is_news |= self.states.insert(place, state) != Some(state);
-            is_news |= self.programs(seen.inode, index) != programs;
+        for (index, state, programs) in &seen.interfaces {
+            let place = (seen.inode, *index);
+            is_news |= self.states.insert(place, *state) != Some(*state);
+            is_news |= self.programs(seen.inode, *index) != programs;
             if programs.is_empty() {
                 self.programs.remove(&place);
             } else {
-                self.programs.insert(place, programs);
+                self.programs.insert(place, programs.clone());
             }
         }
         is_news
@@ -122,56 +103,24 @@ impl Snapshot {
 pub struct Reader {
     /// Our own host name.
     host: String,
-    /// The network namespaces that there were at the last whole look.
-    known: Vec<Netns>,
 }
 
 impl Reader {
     /// A reader for the host that this thread is on.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            host: netns::host_name(),
-            known: Vec::new(),
-        }
+        let host = netns::host_name();
+        Self { host }
     }
 
     /// Looks. Leaves the calling thread in any network and UTS namespace, so it should be a thread
     /// that does nothing else; it may look again.
-    pub fn look(&mut self, look: Look) -> Seen {
-        match look {
-            Look::State(inode) => match self.state(inode) {
-                Some(seen) => Seen::State(seen),
-                // One that is new, or its process has gone.
-                None => Seen::All(self.read()),
-            },
-            Look::All => Seen::All(self.read()),
-        }
-    }
-
-    fn state(&self, inode: u32) -> Option<NetnsState> {
-        let netns = self.known.iter().find(|netns| netns.inode == inode)?;
-        let mut route = enter(netns).ok()?;
-        let interfaces = route.interfaces().ok()?;
-        let mut programs = programs::read(&mut route, &interfaces);
-        let interfaces = interfaces.into_values().map(|interface| {
-            let programs = programs.remove(&interface.index).unwrap_or_default();
-            (interface.index, interface.state, programs)
-        });
-        Some(NetnsState {
-            inode,
-            interfaces: interfaces.collect(),
-        })
-    }
-
-    /// Looks at everything.
     #[must_use]
-    pub fn read(&mut self) -> Snapshot {
-        self.known = netns::known();
-        let known = &self.known;
+    pub fn read(&self) -> Snapshot {
+        let known = netns::known();
         let mut all = HashMap::new();
-        for netns in known {
-            let mut listing = read(netns, known).unwrap_or_default();
+        for netns in &known {
+            let mut listing = read(netns, &known).unwrap_or_default();
             listing.name = netns.call(&self.host);
             all.insert(netns.inode, listing);
         }
@@ -182,6 +131,38 @@ impl Reader {
 impl Default for Reader {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What looks at one network namespace at a time, which takes less than a hundredth of the time.
+#[derive(Debug, Default)]
+pub struct StateReader {
+    /// The network namespaces that there were when one was not found.
+    known: Vec<Netns>,
+}
+
+impl StateReader {
+    /// How the interfaces of a network namespace are, by its inode number; `None` when it is not there,
+    /// or may not be entered. Leaves the calling thread in it.
+    pub fn read(&mut self, inode: u32) -> Option<NetnsState> {
+        let find = |known: &[Netns]| {
+            let netns = known.iter().find(|netns| netns.inode == inode)?;
+            enter(netns).ok()
+        };
+        let mut route = find(&self.known).or_else(|| {
+            self.known = netns::known();
+            find(&self.known)
+        })?;
+        let interfaces = route.interfaces().ok()?;
+        let mut programs = programs::read(&mut route, &interfaces);
+        let interfaces = interfaces.into_values().map(|interface| {
+            let programs = programs.remove(&interface.index).unwrap_or_default();
+            (interface.index, interface.state, programs)
+        });
+        Some(NetnsState {
+            inode,
+            interfaces: interfaces.collect(),
+        })
     }
 }
 
