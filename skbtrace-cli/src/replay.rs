@@ -367,6 +367,12 @@ impl Replay<'_> {
                 }
                 self.printer.lost(gap, &self.names);
             }
+            Note::Settled { until_ns } => {
+                self.printer.settled(*until_ns, &self.names);
+                if let Some(recording) = &mut self.recording {
+                    recording.settled(*until_ns);
+                }
+            }
             Note::Finish(finish) => self.finish = Some(finish.clone()),
             Note::Listening(listening) => {
                 if let Some(recording) = &mut self.recording {

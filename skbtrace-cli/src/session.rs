@@ -299,9 +299,12 @@ impl Run {
             }
         }
         if due_ns != u64::MAX {
-            match &self.recording {
+            match &mut self.recording {
                 None => self.printer.settled(due_ns, &self.names),
-                Some(recording) => self.printer.settled(due_ns, recording.names()),
+                Some(recording) => {
+                    self.printer.settled(due_ns, recording.names());
+                    recording.settled(due_ns);
+                }
             }
         }
         if let Flow::ReaderGone = self.show()? {

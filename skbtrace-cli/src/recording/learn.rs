@@ -31,6 +31,9 @@ pub struct Learner {
     learnt: Learnt,
     /// The machine's generation plus one, as of which all that was asked for is known.
     generation: u64,
+    /// Until when nothing will come any more, and until when that was noted.
+    settled_ns: u64,
+    noted_ns: u64,
     /// Rows whose events only journeys show.
     hidden: RowSet,
     /// By slot of the place: of the last event there, if all of it was answered, the machine's generation
@@ -48,6 +51,8 @@ impl Learner {
         Self {
             learnt,
             generation: 0,
+            settled_ns: 0,
+            noted_ns: 0,
             hidden,
             answered: [(0, 0); PLACES],
             unix_offset_ns,
@@ -165,8 +170,25 @@ impl Learner {
         }
     }
 
-    /// Takes an answer that nobody asked for.
+    /// Nothing that happened until then will come any more: what waited for that is told with what is
+    /// known now.
+    pub fn settled(&mut self, until_ns: u64) {
+        self.settled_ns = until_ns;
+    }
+
+    /// Takes an answer that nobody asked for. Where others depend on it that were told already, a replay
+    /// tells them before.
     pub fn note(&mut self, note: &Note, tell: &mut dyn FnMut(&Note)) {
+        let is_constant = matches!(
+            note,
+            Note::Hook { .. } | Note::Zone { .. } | Note::DropReason { .. }
+        );
+        if !is_constant && self.noted_ns < self.settled_ns {
+            self.noted_ns = self.settled_ns;
+            tell(&Note::Settled {
+                until_ns: self.settled_ns,
+            });
+        }
         self.learnt.take(note);
         tell(note);
     }

@@ -138,7 +138,7 @@ impl Learnt {
             Note::Ending { base, ending } => {
                 self.endings.insert(base, ending);
             }
-            Note::Start(_) | Note::Lost(_) | Note::Finish(_) => {}
+            Note::Start(_) | Note::Lost(_) | Note::Finish(_) | Note::Settled { .. } => {}
         }
     }
 

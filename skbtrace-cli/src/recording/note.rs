@@ -116,6 +116,11 @@ pub enum Note {
         /// `None` when unknown.
         ending: Option<Ending>,
     },
+    /// What ended until then was told by the names there were.
+    Settled {
+        /// Nanoseconds of `CLOCK_MONOTONIC`.
+        until_ns: u64,
+    },
 }
 
 /// The run, as far as it was known at its start.

@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use skbtrace_common::{
     Plain as _,
     hooks::HOOKS,
+    layout::Layout,
     record::{HAS_STACK, KIND_HOP, KIND_NEIGHBOUR, RawEvent},
 };
 
-use super::*;
+use super::{learn::Learner, *};
 use crate::{
     decode::{
         Names as _,
@@ -158,6 +159,30 @@ fn what_ended_packets_is_told_as_it_was_then() {
         .iter()
         .filter(|note| matches!(note, Note::Ending { .. }));
     assert_eq!(again.count(), 1);
+}
+
+#[test]
+fn what_had_been_told_is_told_before_names_change() {
+    let mut learner = Learner::new(Learnt::new(Layout::UNKNOWN), RowSet::default(), 0);
+    let mut told = Vec::new();
+    let mut note = |learner: &mut Learner, note: &Note| {
+        learner.note(note, &mut |note| told.push(note.clone()));
+    };
+    let name = Note::Netns {
+        inode: 1,
+        name: None,
+    };
+    let zone = Note::Zone {
+        unix: 0,
+        seconds: 0,
+    };
+    note(&mut learner, &name);
+    learner.settled(5);
+    note(&mut learner, &zone);
+    note(&mut learner, &name);
+    note(&mut learner, &name);
+    let settled = Note::Settled { until_ns: 5 };
+    assert_eq!(told, [name.clone(), zone, settled, name.clone(), name]);
 }
 
 #[test]

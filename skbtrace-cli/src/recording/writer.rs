@@ -130,10 +130,17 @@ impl Recording {
 
     /// Adds a gap.
     pub fn lost(&mut self, gap: &Gap) {
+        let note = Note::Lost(gap.clone());
+        self.learner
+            .note(&note, &mut |note| self.content.note(note));
         if self.file.is_none() {
-            return;
+            self.content.clear();
         }
-        self.content.note(&Note::Lost(gap.clone()));
+    }
+
+    /// Nothing that happened until then will come any more, and what waited for that has been told.
+    pub fn settled(&mut self, until_ns: u64) {
+        self.learner.settled(until_ns);
     }
 
     /// Writes what has been added: nothing of it is lost if the run is killed now.
