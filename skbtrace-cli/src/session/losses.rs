@@ -42,7 +42,7 @@ struct Question {
 impl Losses {
     /// How long looks may take at once, and what part of all the time.
     const AT_ONCE: Duration = Duration::from_secs(2);
-    const PART: u32 = 50;
+    const PART: u32 = 10;
     /// How long one look may.
     const PATIENCE: Duration = Duration::from_millis(500);
     /// For losses at one place that follow each other, a look counts so long.
