@@ -10,10 +10,11 @@ use skbtrace_common::{
     record::{GONE, RawConntrack, RawTuple},
 };
 
-use super::{transport::has_ports, verdict::family};
+use super::transport::has_ports;
 use crate::event::{
     Action, CtEntry, CtState, CtStatus, Direction, Identity, Ports, Tuple, Verdict,
 };
+use crate::kernel::rulesets::family;
 
 /// `enum ip_conntrack_info`.
 mod info {

@@ -4,18 +4,9 @@ use skbtrace_common::hooks::TableKind;
 
 use crate::{
     event::{Action, Chain, Name, Verdict},
+    kernel::rulesets::family,
     record::TableNames,
 };
-
-/// Protocol families, `NFPROTO_*`.
-pub mod family {
-    pub const INET: u8 = 1;
-    pub const IPV4: u8 = 2;
-    pub const ARP: u8 = 3;
-    pub const NETDEV: u8 = 5;
-    pub const BRIDGE: u8 = 7;
-    pub const IPV6: u8 = 10;
-}
 
 /// `NF_VERDICT_FLAG_QUEUE_BYPASS`.
 const QUEUE_BYPASS: u32 = 0x8000;

@@ -20,6 +20,7 @@ mod xtables;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use skbtrace_common::proto;
 
 use crate::event::{Action, Chain, Event, Packet, Transport, Verdict};
 
@@ -93,13 +94,13 @@ pub struct Peer {
 
 /// Whom a packet is from, and whom it is for.
 fn peers(packet: &Packet) -> [Peer; 2] {
-    // IPPROTO_* (include/uapi/linux/in.h).
+    // 44, IPPROTO_FRAGMENT, stands for pieces of whatever protocol (include/uapi/linux/in6.h).
     let (addresses, ports, protocol) = match packet {
         Packet::Ip(ip) => {
             let (ports, protocol) = match ip.transport {
-                Transport::Udp(ports) => ([ports.src, ports.dst], 17),
-                Transport::Tcp(ports, _) => ([ports.src, ports.dst], 6),
-                Transport::Icmp(_) => ([0; 2], 1),
+                Transport::Udp(ports) => ([ports.src, ports.dst], proto::UDP),
+                Transport::Tcp(ports, _) => ([ports.src, ports.dst], proto::TCP),
+                Transport::Icmp(_) => ([0; 2], proto::ICMP),
                 Transport::Fragment { .. } => ([0; 2], 44),
                 Transport::Other(protocol) => ([0; 2], protocol.unwrap_or(0)),
             };

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use skbtrace_common::proto;
+
 use crate::event::{Packet, Transport};
 
 /// What is known of a packet, where a rule may look.
@@ -45,11 +47,10 @@ impl Facts {
             (ip.src, ip.dst),
             (Some(IpAddr::V4(_)), _) | (_, Some(IpAddr::V4(_)))
         );
-        // IPPROTO_* (include/uapi/linux/in.h).
         let (protocol, ports) = match ip.transport {
-            Transport::Udp(ports) => (Some(17), Some(ports)),
-            Transport::Tcp(ports, _) => (Some(6), Some(ports)),
-            Transport::Icmp(_) => (Some(if is_ipv4 { 1 } else { 58 }), None),
+            Transport::Udp(ports) => (Some(proto::UDP), Some(ports)),
+            Transport::Tcp(ports, _) => (Some(proto::TCP), Some(ports)),
+            Transport::Icmp(_) => (Some(if is_ipv4 { proto::ICMP } else { proto::ICMP6 }), None),
             Transport::Fragment { proto, .. } => (Some(proto), None),
             // Of IPv6 it may be a header that another one follows.
             Transport::Other(protocol) => (protocol.filter(|_| is_ipv4), None),
