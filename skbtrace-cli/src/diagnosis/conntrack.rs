@@ -254,7 +254,13 @@ pub fn reply_not_translated(loss: &Loss<'_>) -> Option<Cause> {
         place(loss.place(), loss.case.names),
         shown(asked),
     );
-    let check = "the way back must pass the same netns: for a bridge between the two \
-                 sysctl net.bridge.bridge-nf-call-iptables=1, else a route, or masquerading";
+    let tables = match reply.from.0 {
+        IpAddr::V4(_) => "iptables",
+        IpAddr::V6(_) => "ip6tables",
+    };
+    let check = format!(
+        "the way back must pass the same netns: for a bridge between the two \
+         sysctl net.bridge.bridge-nf-call-{tables}=1, else a route, or masquerading"
+    );
     loss.shows(Cause::certain("reply-not-translated", sentence, check), [])
 }

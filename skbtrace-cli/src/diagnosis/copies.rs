@@ -219,9 +219,10 @@ impl<'a> Fork<'a> {
         }
         let dev = device(self.copied.device);
         let sentence = format!(
-            "{} arrives twice: a tc rule at {} mirrors it (mirred), and the copy finds its way, too",
+            "{} arrives twice: a tc rule at {} mirrors it (mirred){}, and the copy finds its way, too",
             target(&arrived(self.case)),
             place(self.copied, self.case.names),
+            self.to(),
         );
         let check = format!(
             "in that netns: tc -s filter show dev {dev} ingress, egress: where to does it mirror, and \
@@ -274,11 +275,7 @@ impl<'a> Fork<'a> {
             return None;
         }
         let lower = self.copied;
-        let is_other = |hop: &&Hop| {
-            let at = |hop: &Hop| (hop.netns, hop.device.map(|device| device.ifindex));
-            hop.device.is_some() && at(hop) != at(lower)
-        };
-        let first = self.copy()?.hops.iter().find(is_other)?;
+        let first = self.elsewhere()?;
         let sentence = format!(
             "{} arrives twice: {} hands a copy of the frame to its macvlan {}, because of the source \
              address (mode source), and the frame itself goes on",
@@ -303,14 +300,30 @@ impl<'a> Fork<'a> {
             return None;
         }
         let sentence = format!(
-            "{} arrives twice: a netfilter rule in {} duplicates it (TEE or dup), and the copy finds its \
-             way, too",
+            "{} arrives twice: a netfilter rule in {} duplicates it (TEE or dup){}, and the copy finds \
+             its way, too",
             target(&arrived(self.case)),
             netns(self.copied.netns, self.case.names),
+            self.to(),
         );
         let check = "in that netns: `iptables-legacy-save`: rules with -j TEE; `nft list ruleset`: rules \
                      with dup; whom do they send it to, and must that one forward it?";
         Some(Cause::certain("duplicate-netfilter", sentence, check))
+    }
+
+    /// Where the copy is first, apart from the device that it was made at.
+    fn elsewhere(&self) -> Option<&Hop> {
+        let at = |hop: &Hop| (hop.netns, hop.device.map(|device| device.ifindex));
+        let is_other = |hop: &&Hop| hop.device.is_some() && at(hop) != at(self.copied);
+        self.copy()?.hops.iter().find(is_other)
+    }
+
+    /// ` to` where the copy goes, if it was seen elsewhere.
+    fn to(&self) -> String {
+        let to = self.elsewhere();
+        to.map_or_else(String::new, |hop| {
+            format!(" to {}", place(hop, self.case.names))
+        })
     }
 
     fn unknown(&self) -> Cause {
