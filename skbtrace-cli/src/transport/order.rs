@@ -4,6 +4,8 @@
 //! CPU) may overtake each other in between. So events are held back for one round of draining:
 //! whatever happened before the last round began has arrived by now.
 
+use std::ops::Range;
+
 use skbtrace_common::record::RawEvent;
 
 /// How many wait in a burst: those of some rounds ([`super::ROUND`]).
@@ -18,6 +20,8 @@ pub struct Ordered {
     gone: usize,
     /// Their bytes, one behind the other, each where an event may lie.
     bytes: Vec<u8>,
+    /// The time of the youngest that came.
+    youngest_ns: u64,
     /// Whether an event came that is older than one before it.
     disordered: bool,
 }
@@ -26,8 +30,15 @@ pub struct Ordered {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     time_ns: u64,
-    start: usize,
-    length: usize,
+    start: u32,
+    length: u32,
+}
+
+impl Place {
+    fn range(self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.length as usize
+    }
 }
 
 impl Default for Ordered {
@@ -38,6 +49,7 @@ impl Default for Ordered {
             places: Vec::with_capacity(ROOM),
             gone: 0,
             bytes: Vec::with_capacity(ROOM * size_of::<RawEvent>()),
+            youngest_ns: 0,
             disordered: false,
         }
     }
@@ -48,18 +60,26 @@ impl Ordered {
     #[inline]
     pub fn push(&mut self, event: &[u8]) {
         let time_ns = time_of(event);
-        if let Some(last) = self.places.last() {
-            self.disordered |= time_ns < last.time_ns;
-        }
-        // Those of the ring buffer are as long already.
-        let start = self.bytes.len().next_multiple_of(align_of::<RawEvent>());
-        self.bytes.resize(start, 0);
+        self.disordered |= time_ns < self.youngest_ns;
+        self.youngest_ns = self.youngest_ns.max(time_ns);
         self.places.push(Place {
             time_ns,
-            start,
-            length: event.len(),
+            // Of all that wait there are a few megabytes.
+            start: self.bytes.len() as u32,
+            length: event.len() as u32,
         });
         self.bytes.extend_from_slice(event);
+        // Those of the ring buffer are as long already.
+        if !event.len().is_multiple_of(align_of::<RawEvent>()) {
+            self.align();
+        }
+    }
+
+    /// Goes on to where an event may lie.
+    #[cold]
+    fn align(&mut self) {
+        let aligned = self.bytes.len().next_multiple_of(align_of::<RawEvent>());
+        self.bytes.resize(aligned, 0);
     }
 
     /// The next event that happened at or before a time. Of events at the same time, the one that
@@ -74,8 +94,7 @@ impl Ordered {
             return None;
         }
         self.gone += 1;
-        let end = next.start + next.length;
-        self.bytes.get_mut(next.start..end)
+        self.bytes.get_mut(next.range())
     }
 
     /// Whether none is waiting.
@@ -88,10 +107,10 @@ impl Ordered {
         self.places.drain(..self.gone);
         self.gone = 0;
         let starts = self.places.iter().map(|place| place.start);
-        let first = starts.min().unwrap_or(self.bytes.len());
+        let first = starts.min().unwrap_or(self.bytes.len() as u32);
         // What waits is moved when that is the smaller part.
-        if first >= self.bytes.len() / 2 {
-            self.bytes.drain(..first);
+        if first as usize >= self.bytes.len() / 2 {
+            self.bytes.drain(..first as usize);
             self.places
                 .iter_mut()
                 .for_each(|place| place.start -= first);
