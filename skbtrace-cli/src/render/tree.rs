@@ -25,6 +25,7 @@
 //! **Invariant:** all is ASCII, and names are escaped. Lines do not end in blanks.
 
 mod block;
+mod heading;
 #[cfg(test)]
 pub(crate) mod tests;
 
