@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use skbtrace_common::{hooks::Binding, record::NO_ROW};
 
-use crate::kernel::{binding, is_session_return, session_cookie};
+use crate::kernel::{binding, is_session_return, row, session_cookie};
 
 /// A program's context.
 #[derive(Clone, Copy)]
@@ -161,7 +161,7 @@ impl Call {
             // SAFETY: takes the context.
             return unsafe { bpf_get_attach_cookie(self.0) } as u16;
         }
-        binding.hook()
+        row()
     }
 
     /// The function's address where that tells the row, otherwise 0.

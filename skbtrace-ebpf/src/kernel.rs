@@ -74,10 +74,16 @@ pub fn option(bit: u32) -> bool {
     config!(options) & bit as u64 != 0
 }
 
-/// The function this copy of the program is attached to.
+/// The function this copy of the program is attached to, but for its row.
 #[inline(always)]
 pub fn binding() -> Binding {
     Binding(constant!(Binding::PLACEHOLDER))
+}
+
+/// The row of that function.
+#[inline(always)]
+pub fn row() -> u16 {
+    constant!(Binding::ROW_PLACEHOLDER) as u16
 }
 
 /// Memory that may be loaded as anything, up to 64 bytes of it: a pointer that the verifier takes

@@ -12,6 +12,9 @@ pub struct Binding(pub u64);
 impl Binding {
     /// What stands in the image until user space replaces it.
     pub const PLACEHOLDER: u64 = 0x5eed_5eed_5eed_5eed;
+    /// What stands there for the row ([`Binding::hook`]), a constant of its own: without it many
+    /// functions have the same binding, and a program is specialised once for all of these.
+    pub const ROW_PLACEHOLDER: u64 = 0x5eed_5eed_5eed_0000;
 
     const POINTER: u64 = 1 << 20;
     const PKTINFO: u64 = 1 << 21;
@@ -79,6 +82,12 @@ impl Binding {
     #[must_use]
     pub const fn silent(self) -> Self {
         Self(self.0 | Self::SILENT)
+    }
+
+    /// The same for any row.
+    #[must_use]
+    pub const fn of_any_row(self) -> Self {
+        Self(self.0 & !Self::ROW)
     }
 
     /// Packs row `row` of the catalogue, which is `hook`, listened to at `site`.

@@ -16,6 +16,7 @@ fn a_binding_says_what_it_was_made_of() {
     assert_eq!(binding.layer3(), Layer3::V6 as u8);
     assert!(!binding.is_bare());
     assert_eq!(binding.hook(), 42);
+    assert_eq!(binding.of_any_row(), Binding::new(0, &nft, &site));
     assert_eq!(binding.position(), 1);
     assert!(binding.is_pktinfo());
     assert!(!binding.is_pointer());

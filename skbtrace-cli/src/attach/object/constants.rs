@@ -58,11 +58,23 @@ pub fn configure(instructions: &mut [bpf_insn], config: &Config, functions: Kern
     }
 }
 
-/// Writes the binding over its placeholder.
+/// Writes the binding over its placeholder, but for the row.
 pub fn bind(instructions: &mut [bpf_insn], binding: Binding) {
     replace(instructions, |number| {
-        (number == Binding::PLACEHOLDER).then_some(binding.0)
+        (number == Binding::PLACEHOLDER).then_some(binding.of_any_row().0)
     });
+}
+
+/// Writes the binding's row over its placeholder.
+pub fn set_row(instructions: &mut [bpf_insn], binding: Binding) {
+    replace(instructions, |number| {
+        (number == Binding::ROW_PLACEHOLDER).then_some(u64::from(binding.hook()))
+    });
+}
+
+/// Whether a number stands for what is known only when a program is loaded.
+pub const fn is_placeholder(number: u64) -> bool {
+    matches!(number, Binding::PLACEHOLDER | Binding::ROW_PLACEHOLDER)
 }
 
 /// Replaces 64-bit immediates.
