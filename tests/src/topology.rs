@@ -182,7 +182,7 @@ impl Cluster {
         }
         self.node1.sysctl("ipv4/ip_forward", "1")?;
         let promiscuous = if self.plan.promiscuous { "on" } else { "off" };
-        self.node1.ip(&format!(
+        let mut node1 = format!(
             "link set lo up\n\
              link add cbr0 address {BRIDGE_MAC} type bridge\n\
              addr add 172.18.0.1/24 dev cbr0\n\
@@ -193,30 +193,32 @@ impl Cluster {
              link set cbr0 promisc {promiscuous} up\n",
             self.client.name(),
             self.server.name(),
-        ))?;
+        );
+        if !self.plan.dynamic_neighbours {
+            node1.push_str(&format!(
+                "neigh replace {CLIENT} lladdr {CLIENT_MAC} dev cbr0 nud permanent\n\
+                 neigh replace {SERVER} lladdr {SERVER_MAC} dev cbr0 nud permanent\n"
+            ));
+        }
+        self.node1.ip(&node1)?;
         let pods = [
             (&self.client, CLIENT, SERVER, SERVER_MAC),
             (&self.server, SERVER, CLIENT, CLIENT_MAC),
         ];
         for (pod, own, peer, peer_mac) in pods {
-            pod.ip(&format!(
+            let mut script = format!(
                 "link set lo up\n\
                  link set eth0 up\n\
                  addr add {own}/24 dev eth0\n\
                  route add default via 172.18.0.1\n"
-            ))?;
+            );
             if !self.plan.dynamic_neighbours {
-                pod.ip(&format!(
+                script.push_str(&format!(
                     "neigh replace 172.18.0.1 lladdr {BRIDGE_MAC} dev eth0 nud permanent\n\
                      neigh replace {peer} lladdr {peer_mac} dev eth0 nud permanent\n"
-                ))?;
+                ));
             }
-        }
-        if !self.plan.dynamic_neighbours {
-            self.node1.ip(&format!(
-                "neigh replace {CLIENT} lladdr {CLIENT_MAC} dev cbr0 nud permanent\n\
-                 neigh replace {SERVER} lladdr {SERVER_MAC} dev cbr0 nud permanent\n"
-            ))?;
+            pod.ip(&script)?;
         }
         if self.plan.ipv6 {
             self.add_ipv6()?;
