@@ -72,10 +72,15 @@ fn nft(host: &Netns, commands: &str) -> Result<()> {
 
 /// The handle of the only rule with that text.
 fn handle(host: &Netns, table: &str, text: &str) -> Result<String> {
+    handle_where(host, table, |line| line.contains(text)).with_context(|| text.to_owned())
+}
+
+/// The handle of the only rule that is told so.
+fn handle_where(host: &Netns, table: &str, is_it: impl Fn(&str) -> bool) -> Result<String> {
     let all = host.run("nft", &["-a", &format!("list table {table}")])?;
-    let mut lines = all.lines().filter(|line| line.contains(text));
-    let line = lines.next().with_context(|| format!("{text} in {all}"))?;
-    ensure!(lines.next().is_none(), "{text} twice in {all}");
+    let mut lines = all.lines().filter(|line| is_it(line));
+    let line = lines.next().with_context(|| format!("none of {all}"))?;
+    ensure!(lines.next().is_none(), "two of {all}");
     let (_, handle) = line.split_once("# handle ").context("a handle")?;
     Ok(handle.to_owned())
 }
@@ -160,12 +165,11 @@ pub fn iptables_nft_called() -> Result<Stage> {
     guarded(
         |host| iptables(host, Frontend::Nft, CALLED),
         |host| {
-            let rules = host.run("nft", &["-a", "list chain ip filter GATE"])?;
-            let rule = rules.lines().rfind(|line| line.contains(" drop # handle "));
-            let handle = rule.and_then(|line| line.rsplit(' ').next());
+            let handle = handle_where(host, "ip filter", |rule| {
+                rule.contains(" drop # ") && rule.contains("udp") && !rule.contains("dport")
+            })?;
             Ok(format!(
-                "rule 2 (handle {}) of chain GATE, reached from chain INPUT, of table ip filter (nftables)",
-                handle.context(rules.clone())?
+                "rule 2 (handle {handle}) of chain GATE, reached from chain INPUT, of table ip filter (nftables)"
             ))
         },
     )
@@ -181,12 +185,11 @@ add rule inet guard in_put udp dport 9999 counter drop";
     guarded(
         move |host| nft(host, commands),
         |host| {
-            let all = host.run("nft", &["-a", "list chain inet guard in_put"])?;
-            let rule = all.lines().rfind(|line| line.contains(" drop # handle "));
-            let handle = rule.and_then(|line| line.rsplit(' ').next());
+            let handle = handle_where(host, "inet guard", |rule| {
+                rule.contains(" drop # ") && rule.contains("udp")
+            })?;
             Ok(format!(
-                "rule 3 (handle {}) of chain in_put of table inet guard (nftables)",
-                handle.context(all.clone())?
+                "rule 3 (handle {handle}) of chain in_put of table inet guard (nftables)"
             ))
         },
     )
