@@ -111,7 +111,7 @@ pub struct TestArgs {
     /// Run only the tests whose name contains this
     #[arg(long, value_name = "NAME")]
     pub filter: Option<String>,
-    /// How many guests run at the same time [default: twice as many as there are processors]
+    /// How many guests run at the same time [default: as many as there are processors]
     #[arg(long, value_name = "N", default_value_t = default_jobs(), hide_default_value = true)]
     pub jobs: usize,
     /// Only the unit tests, without any guest
@@ -184,10 +184,9 @@ pub enum BenchKernels {
     All,
 }
 
-/// A guest's two processors take turns on one of ours, and a third of the time both wait: for the kernel
-/// to be sure that nobody runs what is being attached or detached.
+/// A guest's two processors take turns on one of ours.
 fn default_jobs() -> usize {
-    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[cfg(test)]
