@@ -15,7 +15,7 @@ mod member;
 pub use function::{PacketArgument, Taker};
 pub use member::Place;
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// Why bytes are not BTF.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -82,12 +82,12 @@ pub struct Btf<'b> {
     strings: usize,
     /// Where this section's strings start among the base's and its own.
     first_string: u32,
-    structures: HashMap<String, u32>,
-    functions: HashMap<String, u32>,
-    enums: HashMap<String, u32>,
+    structures: FxHashMap<String, u32>,
+    functions: FxHashMap<String, u32>,
+    enums: FxHashMap<String, u32>,
     /// The wanted names by their string offsets, the base's included: a module refers to its
     /// base's string wherever there is one.
-    names: HashMap<u32, String>,
+    names: FxHashMap<u32, String>,
     base: Option<&'b Btf<'b>>,
 }
 
@@ -133,10 +133,10 @@ impl<'b> Btf<'b> {
             first_id: base.map_or(1, Btf::end_id),
             strings,
             first_string: base.map_or(0, Btf::end_string),
-            structures: HashMap::new(),
-            functions: HashMap::new(),
-            enums: HashMap::new(),
-            names: base.map_or_else(HashMap::new, |base| base.names.clone()),
+            structures: FxHashMap::default(),
+            functions: FxHashMap::default(),
+            enums: FxHashMap::default(),
+            names: base.map_or_else(FxHashMap::default, |base| base.names.clone()),
             base,
             bytes,
         };
@@ -219,7 +219,7 @@ impl<'b> Btf<'b> {
 
     /// String offsets of the wanted names: every name stands once among the strings.
     fn find_names(&mut self, from: usize, to: usize, wanted: &[&str]) {
-        let wanted: HashMap<&[u8], &str> =
+        let wanted: FxHashMap<&[u8], &str> =
             wanted.iter().map(|name| (name.as_bytes(), *name)).collect();
         // Most names are not wanted, and of these few begin as one that is and are as long. Here are
         // the lengths, as bits, by first bytes.
