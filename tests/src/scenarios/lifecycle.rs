@@ -84,6 +84,9 @@ fn count() -> Result<()> {
     })())
 }
 
+/// How long an earlier trial's tracer may go on detaching: 5.10 detaches the kprobes of `--all` one by
+/// one, for more than two minutes.
+const DETACHING: Duration = Duration::from_secs(300);
 /// How long a run may take from the signal to its end.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -146,7 +149,7 @@ fn killed() -> Result<()> {
 /// [`probes`] once no tracer runs any more: one that has ended goes on detaching in a process of
 /// its own.
 fn probes_at_rest() -> Result<Option<Vec<String>>> {
-    wait::until("the end of every skbtrace", wait::LONG, || {
+    wait::until("the end of every skbtrace", DETACHING, || {
         let running = fs::read_dir("/proc")?.filter_map(Result::ok).any(|entry| {
             fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm == "skbtrace\n")
         });
