@@ -84,9 +84,9 @@ fn count() -> Result<()> {
     })())
 }
 
-/// How long an earlier trial's tracer may go on detaching: 5.10 detaches the kprobes of `--all` one by
-/// one, for more than two minutes.
-const DETACHING: Duration = Duration::from_secs(300);
+/// How long an earlier trial's tracer may go on detaching. That is done in seconds; but once, on 5.10 and
+/// a busy host, it took more than two minutes.
+const DETACHING: Duration = Duration::from_secs(180);
 /// How long a run may take from the signal to its end.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -149,13 +149,30 @@ fn killed() -> Result<()> {
 /// [`probes`] once no tracer runs any more: one that has ended goes on detaching in a process of
 /// its own.
 fn probes_at_rest() -> Result<Option<Vec<String>>> {
-    wait::until("the end of every skbtrace", DETACHING, || {
-        let running = fs::read_dir("/proc")?.filter_map(Result::ok).any(|entry| {
-            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm == "skbtrace\n")
-        });
-        Ok((!running).then_some(()))
-    })?;
+    let ended = wait::until("the end of every skbtrace", DETACHING, || {
+        Ok(tracers()?.is_empty().then_some(()))
+    });
+    ended.with_context(|| format!("still there: {:#?}", tracers()))?;
     probes()
+}
+
+/// All processes of skbtrace: their command lines, and where in the kernel each of their threads is.
+fn tracers() -> Result<Vec<(String, Vec<String>)>> {
+    let mut tracers = Vec::new();
+    for entry in fs::read_dir("/proc")?.filter_map(Result::ok) {
+        let of = |name: &str| fs::read_to_string(entry.path().join(name));
+        if of("comm").is_ok_and(|comm| comm == "skbtrace\n") {
+            let threads = fs::read_dir(entry.path().join("task"));
+            let threads = threads.into_iter().flatten().filter_map(Result::ok);
+            let places = threads.filter_map(|thread| {
+                let stack = fs::read_to_string(thread.path().join("stack")).ok()?;
+                stack.lines().next().map(str::to_owned)
+            });
+            let places = places.collect();
+            tracers.push((of("cmdline").unwrap_or_default().replace('\0', " "), places));
+        }
+    }
+    Ok(tracers)
 }
 
 /// The kprobes and traced functions of this kernel; none where it does not list them.
