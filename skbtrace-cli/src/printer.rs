@@ -63,9 +63,9 @@ pub struct Printer {
     output: Output,
     /// Lines not yet written.
     text: Vec<u8>,
-    /// Events still wanted.
-    left: Option<u64>,
     printed: u64,
+    /// How many are wanted.
+    enough: u64,
     /// The renderer waits for [`Printer::settled`].
     is_waiting: bool,
 }
@@ -99,8 +99,8 @@ impl Printer {
             hidden,
             output,
             text: Vec::with_capacity(1 << 16),
-            left: count,
             printed: 0,
+            enough: count.unwrap_or(u64::MAX),
             is_waiting: false,
         }
     }
@@ -145,7 +145,20 @@ impl Printer {
     /// Whether as many events were printed as were asked for.
     #[must_use]
     pub fn has_enough(&self) -> bool {
-        self.left == Some(0)
+        self.printed >= self.enough
+    }
+
+    /// Whether events are counted and no more, so that [`Printer::counted`] does for
+    /// [`Printer::event`].
+    #[must_use]
+    pub fn only_counts(&self) -> bool {
+        self.renderer.is_none() && self.capture.is_none() && self.beside.is_none()
+    }
+
+    /// Counts an event of a row.
+    #[inline]
+    pub fn counted(&mut self, row: u16) {
+        self.printed += u64::from(!self.hidden.contains(row));
     }
 
     /// Prints an event. What it wrote may wait for [`Printer::flush`].
@@ -157,9 +170,6 @@ impl Printer {
             return Ok(Flow::On);
         }
         self.printed += 1;
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-        }
         if let Some(capture) = &mut self.capture {
             let hidden = self.hidden.contains(record.event.hook);
             if capture.event(record, names, hidden) == Flow::ReaderGone {

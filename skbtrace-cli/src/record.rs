@@ -3,7 +3,7 @@
 //! Bytes come from a ring buffer, from a perf buffer, which pads them, or from a recorded file,
 //! and are looked at in this one place: whether they are long enough for what they claim to be.
 //!
-//! Most are an event and nothing else: such a one is read where it lies ([`plain`]). What has more
+//! Most are an event and nothing else: such a one is copied and no more ([`Room`]). What has more
 //! is taken apart ([`Record`]). Whoever reads records takes a [`RecordRef`], and cannot tell.
 //!
 //! **Invariant:** a record has a known kind, has exactly the [`Extra`] of that kind, and zeros where
@@ -11,6 +11,8 @@
 
 #[cfg(test)]
 mod tests;
+
+use std::mem::offset_of;
 
 use skbtrace_common::{
     Plain,
@@ -21,6 +23,10 @@ use skbtrace_common::{
         RawVerdict,
     },
 };
+
+/// Words of eight bytes in an event.
+pub const EVENT_WORDS: usize = size_of::<RawEvent>() / 8;
+const _: () = assert!(size_of::<RawEvent>().is_multiple_of(8));
 
 /// One event as the kernel side wrote it, wherever it is.
 #[derive(Clone, Copy, Debug)]
@@ -107,23 +113,125 @@ pub enum RecordError {
     UnknownKind(u8),
 }
 
-/// The event that `bytes` are, if it has nothing besides and lies as events must; what is behind its
-/// captured bytes is cleared. Otherwise the bytes again.
-#[inline]
-pub fn plain(bytes: &mut [u8]) -> Result<&mut RawEvent, &mut [u8]> {
-    let is_plain = RawEvent::of_bytes(bytes).is_some_and(|event| {
-        event.flags & (HAS_STACK | HAS_BYTES) == 0
-            && matches!(event.kind, KIND_HOP | KIND_CLONE | KIND_DROP)
-    });
-    if !is_plain {
-        return Err(bytes);
+/// The event of a record as it came: what nobody wrote of it is whatever was there.
+#[derive(Clone, Copy)]
+pub struct Unread<'a>(&'a [u8; size_of::<RawEvent>()]);
+
+impl<'a> Unread<'a> {
+    /// The event that a record begins with.
+    #[inline]
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Option<Self> {
+        bytes.first_chunk().map(Self)
     }
-    // Looked at again, as the compiler does not see that the first look is over.
-    let Some(event) = RawEvent::of_bytes(bytes) else {
-        return Err(&mut []);
-    };
-    clear_unwritten(event);
-    Ok(event)
+
+    /// Its words of eight bytes.
+    #[inline]
+    #[must_use]
+    pub fn words(self) -> &'a [[u8; 8]; EVENT_WORDS] {
+        let (words, _) = self.0.as_chunks();
+        // It has as many.
+        words.as_array().unwrap_or(&[[0; 8]; _])
+    }
+
+    /// [`RawEvent::time_ns`].
+    #[inline]
+    #[must_use]
+    pub fn time_ns(self) -> u64 {
+        const { assert!(offset_of!(RawEvent, time_ns) == 0) }
+        u64::from_ne_bytes(self.words()[0])
+    }
+
+    /// Whether the record is an event and nothing else.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(self) -> bool {
+        const KIND: usize = offset_of!(RawEvent, kind);
+        const FLAGS: usize = offset_of!(RawEvent, flags);
+        let flags = u16::from_ne_bytes([self.0[FLAGS], self.0[FLAGS + 1]]);
+        flags & (HAS_STACK | HAS_BYTES) == 0
+            && matches!(self.0[KIND], KIND_HOP | KIND_CLONE | KIND_DROP)
+    }
+
+    /// The event, with zeros where nobody wrote.
+    #[inline]
+    #[must_use]
+    pub fn read(self) -> RawEvent {
+        // It has as many bytes.
+        let mut event = RawEvent::from_bytes(self.0).unwrap_or(RawEvent::zeroed());
+        clear_unwritten(&mut event);
+        event
+    }
+
+    /// [`RawEvent::packet_id`].
+    #[inline]
+    #[must_use]
+    pub fn packet_id(self) -> u64 {
+        const AT: usize = offset_of!(RawEvent, packet_id);
+        const { assert!(AT.is_multiple_of(8)) }
+        u64::from_ne_bytes(self.words()[AT / 8])
+    }
+
+    /// [`RawEvent::hook`].
+    #[inline]
+    #[must_use]
+    pub fn hook(self) -> u16 {
+        const AT: usize = offset_of!(RawEvent, hook);
+        u16::from_ne_bytes([self.0[AT], self.0[AT + 1]])
+    }
+}
+
+impl<'a> From<&'a RawEvent> for Unread<'a> {
+    #[inline]
+    fn from(event: &'a RawEvent) -> Self {
+        // It has as many bytes.
+        Self(event.as_bytes().as_array().unwrap_or(&[0; _]))
+    }
+}
+
+/// Room for a record that is read, whichever it is.
+pub struct Room {
+    /// One that is an event and nothing else.
+    event: RawEvent,
+    /// One that has more.
+    apart: Option<Record>,
+}
+
+impl Default for Room {
+    /// With no record yet.
+    fn default() -> Self {
+        Self {
+            event: RawEvent::zeroed(),
+            apart: None,
+        }
+    }
+}
+
+impl Room {
+    /// Reads the record that `bytes` are; its event, for what only the reader's owner knows of it.
+    ///
+    /// # Errors
+    /// As [`Record::parse`].
+    #[inline]
+    pub fn read(&mut self, bytes: &[u8]) -> Result<&mut RawEvent, RecordError> {
+        self.apart = None;
+        if let Some(event) = Unread::of(bytes).filter(|event| event.is_plain()) {
+            self.event = event.read();
+            return Ok(&mut self.event);
+        }
+        let record = Record::parse(bytes)?;
+        Ok(&mut self.apart.insert(record).event)
+    }
+
+    /// The record that was read.
+    #[inline]
+    #[must_use]
+    pub fn record(&self) -> RecordRef<'_> {
+        match &self.apart {
+            None => RecordRef::plain(&self.event),
+            Some(record) => RecordRef::from(record),
+        }
+    }
 }
 
 impl<'a> From<&'a Record> for RecordRef<'a> {
@@ -240,6 +348,25 @@ impl Record {
             stack,
             bytes,
         })
+    }
+}
+
+/// Which bits the kernel side wrote of events that are like this one: all but what is cleared when a
+/// record is read.
+#[must_use]
+pub fn written(event: &RawEvent) -> RawEvent {
+    let ones = RawEvent::from_bytes(&[0xff; size_of::<RawEvent>()]);
+    let ones = ones.unwrap_or(*event);
+    let mut written = RawEvent {
+        flags: event.flags,
+        l2_len: event.l2_len,
+        captured: event.captured,
+        ..ones
+    };
+    clear_unwritten(&mut written);
+    RawEvent {
+        packet: written.packet,
+        ..ones
     }
 }
 

@@ -8,7 +8,7 @@
 //! A live run that is recorded decodes from the same [`Learnt`] answers that it writes, and not
 //! from the machine: **what a replay prints is what the run printed, byte for byte.**
 //!
-//! # The file, version 2
+//! # The file, version 3
 //!
 //! Numbers are little endian. The file begins with [`MAGIC`] and the version (`u32`), a reserved
 //! `u32` (0), and goes on with frames ([`frame`]):
@@ -51,20 +51,22 @@ pub use writer::{Recording, Rotation};
 /// What every recording begins with.
 pub const MAGIC: &[u8; 8] = b"SKBTRACE";
 /// The version that is written.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The versions that can be read; what differs between them is said where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     One,
     Two,
+    Three,
 }
 
 impl Version {
     fn of(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::One),
-            VERSION => Some(Self::Two),
+            2 => Some(Self::Two),
+            VERSION => Some(Self::Three),
             _ => None,
         }
     }

@@ -40,12 +40,13 @@ use crate::{
     output::Output,
     printer::{Flow, Printer, Printing},
     process,
+    record::Room,
     recording::{Finish, Recording, Start},
     row_set::RowSet,
     settings::Settings,
     stats::Account,
     tell, top,
-    transport::{Drained, Ordered},
+    transport::Drained,
     waits::is_dequeue,
 };
 pub use stop::Stop;
@@ -127,9 +128,8 @@ async fn trace(settings: &Settings) -> Result<Ending> {
         printer,
         screen,
     };
-    let mut events = Ordered::default();
-    let result = follow(settings, &mut engine, &mut run, &mut events, &mut stop).await;
-    finish(settings, engine, run, events, result)
+    let result = follow(settings, &mut engine, &mut run, &mut stop).await;
+    finish(settings, engine, run, result)
 }
 
 /// Ends the run so that the account is exact: nothing is produced any more when what was produced
@@ -138,18 +138,17 @@ fn finish(
     settings: &Settings,
     mut engine: Engine,
     mut run: Run,
-    mut events: Ordered,
     mut result: Result<Flow>,
 ) -> Result<Ending> {
     drop(run.screen.take());
     engine.stop_producing();
     while matches!(result, Ok(Flow::On)) {
-        let drained = engine.drain(&mut events);
+        let drained = engine.reader.drain();
         let due = match drained {
             Drained::All => u64::MAX,
             Drained::Until(time) => time,
         };
-        result = run.print(&mut engine, &mut events, due);
+        result = run.print(&mut engine, due);
         if drained == Drained::All {
             break;
         }
@@ -163,7 +162,7 @@ fn finish(
         printed: run.printer.printed(),
         silent: !settings.print,
         on_screen: settings.screen,
-        damaged: engine.damaged,
+        damaged: engine.records.damaged,
         missed: engine.missed(),
         cpus: engine.counters.read().unwrap_or_default(),
         stopped_early: run.printer.has_enough(),
@@ -195,7 +194,6 @@ async fn follow(
     settings: &Settings,
     engine: &mut Engine,
     run: &mut Run,
-    events: &mut Ordered,
     stop: &mut Stop,
 ) -> Result<Flow> {
     let waiter = engine.reader.waiter()?;
@@ -234,10 +232,10 @@ async fn follow(
             return Ok(Flow::On);
         }
         let round = now_ns();
-        let drained = engine.drain(events);
+        let drained = engine.reader.drain();
         engine.show_debug_lines();
         run.lost(engine);
-        if let Flow::ReaderGone = run.print(engine, events, settled)? {
+        if let Flow::ReaderGone = run.print(engine, settled)? {
             return Ok(Flow::ReaderGone);
         }
         if run.printer.has_enough() {
@@ -246,10 +244,10 @@ async fn follow(
         pause = match drained {
             Drained::All => {
                 settled = round;
-                if events.is_empty() {
+                if engine.reader.is_empty() {
                     run.settle();
                 }
-                (!events.is_empty() || run.printer.is_waiting()).then_some(ROUND)
+                (!engine.reader.rests() || run.printer.is_waiting()).then_some(ROUND)
             }
             Drained::Until(time) => {
                 settled = settled.max(time);
@@ -274,13 +272,31 @@ struct Run {
 
 impl Run {
     /// Records and prints the events that happened until `due_ns`.
-    fn print(&mut self, engine: &mut Engine, events: &mut Ordered, due_ns: u64) -> Result<Flow> {
+    fn print(&mut self, engine: &mut Engine, due_ns: u64) -> Result<Flow> {
         self.names.update();
-        while !self.printer.has_enough()
-            && let Some(bytes) = events.pop(due_ns)
-        {
-            let mut apart = None;
-            let Some(record) = engine.record(bytes, &mut apart) else {
+        let only_records = self.printer.only_counts() && !self.explains;
+        let generation = self.names.generation();
+        let mut room = Room::default();
+        while !self.printer.has_enough() {
+            let bytes = match &mut self.recording {
+                Some(recording) if only_records => loop {
+                    let Some(bytes) = engine.reader.next(due_ns) else {
+                        break None;
+                    };
+                    let Some(row) = recording.record_unread(bytes, generation) else {
+                        break Some(bytes);
+                    };
+                    self.printer.counted(row);
+                    if self.printer.has_enough() {
+                        break None;
+                    }
+                },
+                _ => engine.reader.next(due_ns),
+            };
+            let Some(bytes) = bytes else {
+                break;
+            };
+            let Some(record) = engine.records.read(bytes, &mut room) else {
                 continue;
             };
             let event = record.event;

@@ -36,15 +36,10 @@ pub unsafe trait Plain: Copy + 'static {
         Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
     }
 
-    /// The value that the first `size_of::<Self>()` bytes are, where they lie; `None` when there are
-    /// fewer, or when a value cannot lie there.
-    fn of_bytes(bytes: &mut [u8]) -> Option<&mut Self> {
-        let place = bytes
-            .get_mut(..size_of::<Self>())?
-            .as_mut_ptr()
-            .cast::<Self>();
-        // SAFETY: the slice is long enough and ours alone for as long, any bit pattern is a value, and
-        // without padding any value is bytes.
-        place.is_aligned().then(|| unsafe { &mut *place })
+    /// The value whose bytes are all zero.
+    #[must_use]
+    fn zeroed() -> Self {
+        // SAFETY: any bit pattern is a value.
+        unsafe { core::mem::zeroed() }
     }
 }

@@ -10,13 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
+
 use crate::event::Process;
 
 /// The sockets of this machine and who has them, as far as they were asked for.
 #[derive(Debug)]
 pub struct Owners {
     /// By inode; `None` of a socket that no process was found to have.
-    known: HashMap<u64, Option<Process>>,
+    known: FxHashMap<u64, Option<Process>>,
     begun: Instant,
     /// How long searches have taken.
     spent: Duration,
@@ -38,7 +40,7 @@ impl Owners {
 
     fn none() -> Self {
         Self {
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             begun: Instant::now(),
             spent: Duration::ZERO,
         }

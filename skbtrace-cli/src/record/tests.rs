@@ -107,44 +107,42 @@ fn a_verdict_has_names() {
 }
 
 #[test]
-fn an_event_is_the_same_where_it_lies() {
-    const ROOM: usize = 1024;
+fn a_record_is_the_same_in_its_room() {
+    const LENGTH: usize = 1024;
     let kind = std::mem::offset_of!(RawEvent, kind);
     let flags = std::mem::offset_of!(RawEvent, flags);
     let captured = std::mem::offset_of!(RawEvent, captured);
     let link = std::mem::offset_of!(RawEvent, l2_len);
-    // Longer than any, from where an event may lie.
-    let mut room = vec![0; ROOM + 8];
-    let start = room.as_ptr().align_offset(8);
-    let room = &mut room[start..start + ROOM];
-    let mut lying = 0;
+    let mut bytes = [7; LENGTH];
+    // One for all of them.
+    let mut room = Room::default();
+    let mut plain = 0;
     for first in [0, HAS_L2, FROM_SOCK, HAS_STACK, HAS_BYTES] {
-        for (bytes, header) in [(0_u16, 14_u16), (40, 18), (60, 0), (400, 500)] {
+        for (length, header) in [(0_u16, 14_u16), (40, 18), (60, 0), (400, 500)] {
             for which in KIND_HOP..=KIND_NEIGHBOUR {
-                room.fill(7);
-                room[kind] = which;
-                room[flags..flags + 2].copy_from_slice(&first.to_ne_bytes());
-                room[captured..captured + 2].copy_from_slice(&bytes.to_ne_bytes());
-                room[link..link + 2].copy_from_slice(&header.to_ne_bytes());
-                let apart = testing::parse(room);
-                match plain(room) {
-                    Ok(event) => {
-                        assert_eq!(event.as_bytes(), apart.event.as_bytes());
-                        assert!(!RecordRef::from(&apart).has_more());
-                        lying += 1;
-                    }
-                    Err(same) => {
-                        assert_eq!(same.len(), ROOM);
-                        let is_event = matches!(which, KIND_HOP | KIND_CLONE | KIND_DROP);
-                        assert!(!is_event || first & (HAS_STACK | HAS_BYTES) != 0);
-                    }
-                }
+                bytes[kind] = which;
+                bytes[flags..flags + 2].copy_from_slice(&first.to_ne_bytes());
+                bytes[captured..captured + 2].copy_from_slice(&length.to_ne_bytes());
+                bytes[link..link + 2].copy_from_slice(&header.to_ne_bytes());
+                let apart = testing::parse(&bytes);
+                room.read(&bytes).expect("long enough").time_ns = 5;
+                let record = room.record();
+                assert_eq!(record.event.time_ns, 5);
+                assert_eq!(record.event.as_bytes()[8..], apart.event.as_bytes()[8..]);
+                let behind = |record: RecordRef<'_>| {
+                    let mut behind = Vec::new();
+                    record.push_behind(&mut behind);
+                    behind
+                };
+                assert_eq!(behind(record), behind(RecordRef::from(&apart)));
+                plain += usize::from(!record.has_more());
             }
         }
     }
-    assert_eq!(lying, 3 * 4 * 3, "hops, copies and drops");
-    // Where none may lie, and where none is.
-    room.fill(0);
-    assert!(plain(&mut room[1..]).is_err());
-    assert!(plain(&mut room[..size_of::<RawEvent>() - 8]).is_err());
+    assert_eq!(plain, 3 * 4 * 3 + 4 * 3, "hops, copies and drops");
+    let short = &bytes[..size_of::<RawEvent>() - 1];
+    assert!(matches!(
+        room.read(short),
+        Err(RecordError::TooShort { .. })
+    ));
 }

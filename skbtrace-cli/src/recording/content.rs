@@ -3,24 +3,26 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | length of the items |
-//! | … | the items: a record is told by its difference from what was to be expected ([`super::delta`]), 255 and a length (`u32`) begin a [`Note`] coded by postcard |
+//! | … | the items: a record is told by its difference from what was to be expected ([`super::delta`]); 255 and a length (`u32`) begin a [`Note`] coded by postcard |
 //! | … | for each record the time since the one before (the first: since 0), wrapping, seven bits a byte, the lowest first, the highest bit set where more follow |
 //!
 //! Packets that take the same way make the same items again, and only their times differ: apart,
 //! the compressor finds one in long pieces and need not look for the other.
 
+use std::mem;
+
 use super::{
     Item, Note, Version,
-    delta::{Found, PACKETS, Previous, Teller},
+    delta::{FORMS, Found, Teller, Told},
 };
-use crate::record::RecordRef;
+use crate::record::{RecordRef, Unread};
 
-/// Stands where a record has its slot.
+/// Stands where a record has its slot and form.
 const NOTE: u8 = 255;
 /// Bytes of the length that the content begins with.
 const HEAD: usize = 4;
 
-const _: () = assert!(PACKETS < NOTE);
+const _: () = assert!(FORMS < NOTE);
 
 /// Content that is being filled.
 pub struct Content {
@@ -29,6 +31,8 @@ pub struct Content {
     times: Vec<u8>,
     last_ns: u64,
     teller: Teller,
+    /// Whether times of records are among the items already.
+    has_records: bool,
 }
 
 impl Content {
@@ -41,6 +45,7 @@ impl Content {
             times: Vec::new(),
             last_ns: 0,
             teller: Teller::new(),
+            has_records: false,
         }
     }
 
@@ -54,6 +59,19 @@ impl Content {
         self.items.len() <= HEAD
     }
 
+    /// Finds the place of the next record, which counts if all about it is as was to be expected.
+    #[inline]
+    pub fn find_unread(&self, event: Unread<'_>) -> Found {
+        self.teller.find_unread(event)
+    }
+
+    /// Adds an event that was found unread.
+    #[inline]
+    pub fn unread(&mut self, event: Unread<'_>, found: Found) {
+        self.teller.push_unread(event, found, &mut self.items);
+        self.time(event.time_ns());
+    }
+
     /// Finds the place of the next record.
     #[inline]
     pub fn find(&mut self, record: RecordRef<'_>) -> Found {
@@ -64,9 +82,20 @@ impl Content {
     #[inline]
     pub fn record(&mut self, record: RecordRef<'_>, found: Found) {
         self.teller.push(record, found, &mut self.items);
-        let time_ns = record.event.time_ns;
+        self.time(record.event.time_ns);
+    }
+
+    /// Adds the time of a record.
+    #[inline]
+    fn time(&mut self, time_ns: u64) {
         let mut since = time_ns.wrapping_sub(self.last_ns);
         self.last_ns = time_ns;
+        // Most are of two bytes.
+        if (0x80..0x4000).contains(&since) {
+            let bytes = [since as u8 | 0x80, (since >> 7) as u8];
+            self.times.extend_from_slice(&bytes);
+            return;
+        }
         while since > 0x7f {
             self.times.push(since as u8 | 0x80);
             since >>= 7;
@@ -90,16 +119,19 @@ impl Content {
         if let Some(head) = self.items.first_chunk_mut() {
             *head = length.to_le_bytes();
         }
+        self.has_records |= !self.times.is_empty();
         self.items.append(&mut self.times);
         &self.items
     }
 
     /// Empties it.
     pub fn clear(&mut self) {
+        if mem::take(&mut self.has_records) || !self.times.is_empty() {
+            self.teller.clear();
+        }
         self.items.truncate(HEAD);
         self.times.clear();
         self.last_ns = 0;
-        self.teller.clear();
     }
 }
 
@@ -113,7 +145,7 @@ pub struct Items {
     /// How much of the times.
     time: usize,
     last_ns: u64,
-    previous: Previous,
+    told: Told,
 }
 
 impl Items {
@@ -126,7 +158,7 @@ impl Items {
             end: 0,
             time: 0,
             last_ns: 0,
-            previous: Previous::new(),
+            told: Told::new(),
         }
     }
 
@@ -141,7 +173,7 @@ impl Items {
         if end > bytes.len() {
             return Err("items longer than their frame");
         }
-        self.previous.clear();
+        self.told.clear();
         (self.at, self.end, self.time, self.last_ns) = (HEAD, end, end, 0);
         self.bytes = bytes;
         Ok(())
@@ -162,7 +194,7 @@ impl Items {
             }
             Some(_) => {
                 let record = self
-                    .previous
+                    .told
                     .take(&mut rest, self.version)
                     .ok_or("not a record")?;
                 let since = since(&self.bytes, &mut self.time).ok_or("no time")?;

@@ -36,9 +36,9 @@ pub struct Learner {
     noted_ns: u64,
     /// Rows whose events only journeys show.
     hidden: RowSet,
-    /// By slot of the place: of the last event there, if all of it was answered, the machine's generation
-    /// plus one, and who called.
-    answered: [(u64, u64); PLACES],
+    /// By slot of the place: the machine's generation plus one, as of which all was answered about the
+    /// last event there.
+    answered: [u64; PLACES],
     /// What to add to an event's time for Unix time, nanoseconds.
     unix_offset_ns: i64,
     /// Times of events from and until which the local time is known.
@@ -54,7 +54,7 @@ impl Learner {
             settled_ns: 0,
             noted_ns: 0,
             hidden,
-            answered: [(0, 0); PLACES],
+            answered: [0; PLACES],
             unix_offset_ns,
             quarter: (0, 0),
         }
@@ -70,6 +70,14 @@ impl Learner {
         &self.learnt
     }
 
+    /// Whether all is known, as of the machine's generation plus one, that an event is decoded with whose
+    /// place is as it was last time.
+    #[inline]
+    pub fn knows(&self, time_ns: u64, place: u8, generation: u64) -> bool {
+        let (from, until) = self.quarter;
+        self.answered[usize::from(place)] == generation && (from..until).contains(&time_ns)
+    }
+
     /// Asks for what is not known yet, or may have changed; `tell` hears of what is new. What was asked
     /// of the event before at the same place need not be asked again of one that is the same there.
     #[inline]
@@ -81,27 +89,26 @@ impl Learner {
         tell: &mut dyn FnMut(&Note),
     ) {
         let event = record.event;
-        let (from, until) = self.quarter;
-        let in_quarter = from <= event.time_ns && event.time_ns < until;
         let generation = machine.generation() + 1;
         if self.generation != generation {
             self.generation = generation;
             self.ask_again(machine, tell);
         }
-        let question = (generation, event.caller);
-        let answered = self.answered.get(usize::from(found.place));
-        if !(in_quarter && found.as_place && answered == Some(&question)) {
+        if !(found.as_place() && self.knows(event.time_ns, found.place, generation)) {
             self.ask(event, machine, tell);
             // What is not known may become known.
             let is_settled = event.caller == 0
                 || matches!(self.learnt.symbols.get(&event.caller), Some(Some(_)));
-            if let Some(answered) = self.answered.get_mut(usize::from(found.place)) {
-                *answered = if is_settled { question } else { (0, 0) };
-            }
+            self.answered[usize::from(found.place)] = if is_settled { generation } else { 0 };
         }
         if record.has_more() {
             self.ask_more(record, machine, tell);
         }
+    }
+
+    /// No event has been at any place: what comes next may be as none was.
+    pub fn forget_places(&mut self) {
+        self.answered.fill(0);
     }
 
     /// About all places so far: what explains an event may be asked of one where a packet was before.

@@ -244,6 +244,62 @@ fn a_killed_run_leaves_what_was_flushed() {
     assert_eq!(printed(items), text(&run(), &machine));
 }
 
+/// Nothing is idle, and yet no more than a second is lost.
+#[test]
+fn a_killed_run_leaves_what_is_a_second_old() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let mut recording = record(&path, &run(), None);
+    for milliseconds in [5000, 5999] {
+        recording.settled(milliseconds * 1_000_000);
+        let (items, _) = read(&fs::read(&path).expect("a file"));
+        assert_eq!(printed(items), "");
+    }
+    recording.settled(6_000_000_000);
+    let (items, error) = read(&fs::read(&path).expect("a file"));
+    assert!(error.is_none());
+    assert_eq!(printed(items), text(&run(), &Machine::new()));
+}
+
+#[test]
+fn an_event_is_recorded_unread_when_all_is_known() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("run");
+    let machine = Machine::new();
+    let generation = machine.generation();
+    let mut recording = record(&path, &[], None);
+    let mut events = run();
+    events.truncate(3);
+    for (nth, unread) in [(0, false), (1, true), (2, true)] {
+        for event in &events {
+            let mut event = event.clone();
+            event.event.time_ns += 10_000 * nth;
+            let bytes = event.event.as_bytes();
+            // Not of another machine, and not of half an event.
+            assert_eq!(recording.record_unread(bytes, generation + 1), None);
+            assert_eq!(recording.record_unread(&bytes[1..], generation), None);
+            let row = recording.record_unread(bytes, generation);
+            assert_eq!(row, unread.then_some(event.event.hook), "{nth}");
+            if row.is_none() {
+                recording.record((&event).into(), &machine);
+            }
+        }
+    }
+    assert_eq!(recording.recorded(), 9);
+    recording.finish(Finish::default()).expect("written");
+    let (items, error) = read(&fs::read(&path).expect("a file"));
+    assert!(error.is_none());
+    let again: Vec<_> = (0..3)
+        .flat_map(|nth| {
+            events.iter().cloned().map(move |mut event| {
+                event.event.time_ns += 10_000 * nth;
+                event
+            })
+        })
+        .collect();
+    assert_eq!(printed(items), text(&again, &machine));
+}
+
 #[test]
 fn a_cut_file_names_the_place_and_keeps_what_came_before() {
     let directory = tempfile::tempdir().expect("a directory");

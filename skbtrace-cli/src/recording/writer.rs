@@ -19,12 +19,20 @@ use super::{
     note::Note,
 };
 use crate::{
-    decode::Names, gap::Gap, listening::Listening, record::RecordRef, row_set::RowSet, tell,
+    decode::Names,
+    gap::Gap,
+    listening::Listening,
+    record::{RecordRef, Unread},
+    row_set::RowSet,
+    tell,
 };
 
 /// A frame is written when it has so much content, bytes: enough to compress well, little enough
 /// to lose.
 const FRAME: usize = 1 << 18;
+
+/// Or when its first event was so long ago, nanoseconds.
+const AGE_NS: u64 = 1_000_000_000;
 
 /// When a further file is begun, and how many are kept.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +57,8 @@ pub struct Recording {
     /// Length of the file, bytes.
     length: u64,
     recorded: u64,
+    /// Since when content may be waiting to be written, nanoseconds of the events' time.
+    waiting_ns: Option<u64>,
     failure: Option<anyhow::Error>,
 }
 
@@ -75,6 +85,7 @@ impl Recording {
             file: Some(file),
             length: 0,
             recorded: 0,
+            waiting_ns: None,
             failure: None,
         };
         match recording.begin() {
@@ -93,6 +104,24 @@ impl Recording {
     #[must_use]
     pub fn recorded(&self) -> u64 {
         self.recorded
+    }
+
+    /// Adds an event as it came, if all about its place is as expected, and known as of the machine's
+    /// generation: its row. Otherwise the record is to be read, and added by [`Recording::record`].
+    #[inline]
+    pub fn record_unread(&mut self, bytes: &[u8], generation: u64) -> Option<u16> {
+        let event = Unread::of(bytes)?;
+        let found = self.content.find_unread(event);
+        let is_known = found.as_place()
+            && self
+                .learner
+                .knows(event.time_ns(), found.place, generation + 1);
+        if !is_known || self.file.is_none() {
+            return None;
+        }
+        self.content.unread(event, found);
+        self.recorded += 1;
+        Some(event.hook())
     }
 
     /// Adds an event, which must not be older than the one before, and what the machine knows of
@@ -141,15 +170,21 @@ impl Recording {
     /// Nothing that happened until then will come any more, and what waited for that has been told.
     pub fn settled(&mut self, until_ns: u64) {
         self.learner.settled(until_ns);
+        let since_ns = *self.waiting_ns.get_or_insert(until_ns);
+        if self.content.len() >= FRAME || until_ns.saturating_sub(since_ns) >= AGE_NS {
+            self.flush();
+        }
     }
 
     /// Writes what has been added: nothing of it is lost if the run is killed now.
     pub fn flush(&mut self) {
+        self.waiting_ns = None;
         if self.content.is_empty() {
             return;
         }
         let result = self.write();
         self.content.clear();
+        self.learner.forget_places();
         if let Err(error) = result {
             self.fail(error);
             return;

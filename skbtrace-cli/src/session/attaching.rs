@@ -29,11 +29,11 @@ use crate::{
     kernel::{drop_reasons::DropReasons, features, functions::LeftOut, layout::Types},
     listening::{Heard, Listening, Unheard},
     process,
-    record::{self, Record, RecordRef},
+    record::{RecordRef, Room},
     settings::{self, Settings, Transport},
     stats::LiveCounters,
     tell,
-    transport::{Drained, Ordered, Reader},
+    transport::Reader,
 };
 
 /// The kernel side, built by the build script.
@@ -58,11 +58,10 @@ pub struct Engine {
     pub layout: Layout,
     /// What this kernel calls its reasons for drops; empty when drops are not listened to.
     pub drop_reasons: DropReasons,
-    rows: Rows,
+    /// What makes records of bytes.
+    pub records: Records,
     /// What is listened to, for whom it concerns.
     pub listening: Listening,
-    /// Records that could not be understood.
-    pub damaged: u64,
     switch: MapData,
     debug: Option<DebugLog>,
 }
@@ -148,51 +147,23 @@ impl Engine {
             listening: listening(&attached, &left_out),
             hooks: attached.hooks,
             links: attached.links,
-            rows: attached.rows,
+            records: Records {
+                rows: attached.rows,
+                damaged: 0,
+            },
             reader,
             counters,
             layout,
             drop_reasons,
-            damaged: 0,
             switch,
             debug,
         }))
-    }
-
-    /// Moves records that there are into `events`.
-    pub fn drain(&mut self, events: &mut Ordered) -> Drained {
-        events.tidy();
-        self.reader.drain(|bytes| events.push(bytes))
     }
 
     /// Shows what the kernel side has said in words, with `-vv`.
     pub fn show_debug_lines(&mut self) {
         if let Some(debug) = &mut self.debug {
             debug.flush();
-        }
-    }
-
-    /// The record of an event's bytes, which has its place in `apart` if it is taken apart; `None`, and
-    /// counted, when they are none.
-    #[inline(always)]
-    pub fn record<'a>(
-        &mut self,
-        bytes: &'a mut [u8],
-        apart: &'a mut Option<Record>,
-    ) -> Option<RecordRef<'a>> {
-        match record::plain(bytes) {
-            Ok(event) => {
-                self.rows.complete(event);
-                Some(RecordRef::plain(event))
-            }
-            Err(bytes) => {
-                *apart = Record::parse(bytes).ok();
-                match apart {
-                    Some(record) => self.rows.complete(&mut record.event),
-                    None => self.damaged += 1,
-                }
-                apart.as_ref().map(RecordRef::from)
-            }
         }
     }
 
@@ -207,6 +178,30 @@ impl Engine {
     /// Hits that the kernel skipped; `None` where it does not tell.
     pub fn missed(&self) -> Option<u64> {
         self.links.iter().map(Link::missed).sum()
+    }
+}
+
+/// Makes records of bytes.
+pub struct Records {
+    rows: Rows,
+    /// Those that could not be understood.
+    pub damaged: u64,
+}
+
+impl Records {
+    /// The record that `bytes` are; what is none is counted.
+    #[inline]
+    pub fn read<'a>(&mut self, bytes: &[u8], room: &'a mut Room) -> Option<RecordRef<'a>> {
+        match room.read(bytes) {
+            Ok(event) => {
+                self.rows.complete(event);
+                Some(room.record())
+            }
+            Err(_) => {
+                self.damaged += 1;
+                None
+            }
+        }
     }
 }
 

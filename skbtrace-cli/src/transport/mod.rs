@@ -1,45 +1,32 @@
 //! Transport: bringing records from the kernel side to user space, in order of time.
 //!
 //! Ring buffer and perf event array look the same from outside: a [`Reader`] that is waited for,
-//! drained, and hands out whole records. [`order`] then puts events of different CPUs in order.
+//! drained, and hands out whole records, those of different CPUs in order of time ([`order`]).
 
 mod order;
+mod perf;
+mod ring;
 mod wait;
 
-use std::{
-    io,
-    ops::ControlFlow,
-    os::fd::{AsFd as _, AsRawFd as _},
-};
+use std::io;
 
-use aya::maps::{
-    Map, MapData, MapError, PerfEventArray, RingBuf,
-    perf::{PerfBufferError, PerfEvent, PerfEventArrayBuffer},
-};
-use aya::util::online_cpus;
+use aya::maps::{MapData, MapError, perf::PerfBufferError};
 
-use self::order::time_of;
-pub use self::{order::Ordered, wait::Waiter};
+pub use self::wait::Waiter;
+use self::{perf::Perf, ring::Ring};
 
-/// Most records that are taken in one round: about a megabyte.
-const ROUND: usize = 1 << 12;
+/// Most bytes of records that are taken in one round: some four thousand events.
+const ROUND: usize = 1 << 20;
 /// How much later a record may enter its buffer than one that is younger: as long as an interrupt
 /// may keep a program between taking the time and reserving its place, and more.
 const SKEW_NS: u64 = 10_000_000;
-/// Memory pages are this large on every supported machine.
-const PAGE: usize = 4096;
 
-/// Where records come from.
+/// Where records come from, and wait for their turn.
 pub enum Reader {
     /// One buffer for all CPUs.
-    Ring(RingBuf<MapData>),
+    Ring(Ring),
     /// One for each CPU.
-    Perf {
-        /// In the order of CPUs.
-        buffers: Vec<PerfEventArrayBuffer<MapData>>,
-        /// Keeps the buffers reachable from the kernel side.
-        _array: PerfEventArray<MapData>,
-    },
+    Perf(Perf),
 }
 
 /// How far a round of draining came.
@@ -52,10 +39,12 @@ pub enum Drained {
 }
 
 impl Drained {
-    fn and_until(self, time_ns: u64) -> Self {
+    /// There may be more in a buffer whose last record that was taken was at this time.
+    fn and_all_before(self, last_ns: u64) -> Self {
+        let until_ns = last_ns.saturating_sub(SKEW_NS);
         match self {
-            Self::All => Self::Until(time_ns),
-            Self::Until(other) => Self::Until(other.min(time_ns)),
+            Self::All => Self::Until(until_ns),
+            Self::Until(other) => Self::Until(other.min(until_ns)),
         }
     }
 }
@@ -80,6 +69,9 @@ pub enum ReaderError {
     /// The CPUs could not be listed.
     #[error("{0}: {1}")]
     Cpus(&'static str, io::Error),
+    /// The buffer's memory cannot be seen.
+    #[error("event buffer: cannot map it: {0}; try a smaller --buffer")]
+    Memory(io::Error),
     /// Nothing to wait with.
     #[error("cannot wait for events: {0}")]
     Wait(#[from] io::Error),
@@ -88,98 +80,53 @@ pub enum ReaderError {
 impl Reader {
     /// Reads from a ring buffer.
     pub fn ring(map: MapData) -> Result<Self, ReaderError> {
-        Ok(Self::Ring(RingBuf::try_from(Map::RingBuf(map))?))
+        Ring::new(map).map(Self::Ring)
     }
 
     /// Reads from a perf event array: `size` bytes over all CPUs, at least a page for each.
     pub fn perf(map: MapData, size: usize) -> Result<Self, ReaderError> {
-        let mut array = PerfEventArray::try_from(Map::PerfEventArray(map))?;
-        let cpus = online_cpus().map_err(|(path, error)| ReaderError::Cpus(path, error))?;
-        let pages = (size / cpus.len().max(1))
-            .div_ceil(PAGE)
-            .next_power_of_two();
-        let buffers = cpus
-            .into_iter()
-            .map(|cpu| {
-                array
-                    .open(cpu, Some(pages))
-                    .map_err(|source| ReaderError::Perf { cpu, source })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self::Perf {
-            buffers,
-            _array: array,
-        })
+        Perf::new(map, size).map(Self::Perf)
     }
 
-    /// Hands the records there are to `take`, so many at most that they need little memory.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> Drained {
+    /// Takes the records there are, so many at most that a round is short.
+    pub fn drain(&mut self) -> Drained {
         match self {
-            Self::Ring(ring) => {
-                let mut last = 0;
-                for _ in 0..ROUND {
-                    let Some(record) = ring.next() else {
-                        return Drained::All;
-                    };
-                    last = time_of(&record);
-                    take(&record);
-                }
-                Drained::Until(last.saturating_sub(SKEW_NS))
-            }
-            Self::Perf { buffers, .. } => {
-                let mut drained = Drained::All;
-                let round = ROUND / buffers.len().max(1);
-                for buffer in buffers {
-                    if let Some(last) = drain_perf(buffer, round, &mut take) {
-                        drained = drained.and_until(last.saturating_sub(SKEW_NS));
-                    }
-                }
-                drained
-            }
+            Self::Ring(ring) => ring.drain(),
+            Self::Perf(perf) => perf.drain(),
+        }
+    }
+
+    /// The next record that happened at or before a time.
+    #[inline(always)]
+    pub fn next(&mut self, until_ns: u64) -> Option<&[u8]> {
+        match self {
+            Self::Ring(ring) => ring.next(until_ns),
+            Self::Perf(perf) => perf.next(until_ns),
+        }
+    }
+
+    /// Whether no record is waiting for its turn.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.is_empty(),
+            Self::Perf(perf) => perf.is_empty(),
+        }
+    }
+
+    /// Whether no record is waiting, and [`Waiter::ready`] would tell of the next one.
+    pub fn rests(&mut self) -> bool {
+        match self {
+            Self::Ring(ring) => ring.rests(),
+            Self::Perf(perf) => perf.is_empty(),
         }
     }
 
     /// Something to wait for until there are records.
     pub fn waiter(&self) -> Result<Waiter, ReaderError> {
         let descriptors = match self {
-            Self::Ring(ring) => vec![ring.as_raw_fd()],
-            Self::Perf { buffers, .. } => buffers.iter().map(|b| b.as_fd().as_raw_fd()).collect(),
+            Self::Ring(ring) => ring.descriptors(),
+            Self::Perf(perf) => perf.descriptors(),
         };
         Ok(Waiter::new(&descriptors)?)
-    }
-}
-
-/// Hands at most `most` records of a CPU's buffer to `take`. The time of the last one when there
-/// may be more.
-fn drain_perf(
-    buffer: &mut PerfEventArrayBuffer<MapData>,
-    most: usize,
-    take: &mut impl FnMut(&[u8]),
-) -> Option<u64> {
-    let mut joined = bytes::BytesMut::new();
-    let mut taken = 0;
-    let flow = buffer.try_fold((), |(), event| {
-        // What was lost the kernel side has counted where it happened.
-        if let PerfEvent::Sample { head, tail } = event {
-            let record = if tail.is_empty() {
-                head
-            } else {
-                // It wraps around the end of the buffer.
-                joined.clear();
-                joined.extend_from_slice(head);
-                joined.extend_from_slice(tail);
-                &joined
-            };
-            take(record);
-            taken += 1;
-            if taken >= most {
-                return ControlFlow::Break(time_of(record));
-            }
-        }
-        ControlFlow::Continue(())
-    });
-    match flow {
-        ControlFlow::Break(last) => Some(last),
-        ControlFlow::Continue(()) => None,
     }
 }
