@@ -141,16 +141,19 @@ impl Records {
         (self.taken, self.youngest_ns) = (taken, youngest);
     }
 
-    /// Takes records as they come.
+    /// Takes records as they come, likewise, and has all that wait put in order.
     #[cold]
     fn take_disordered(&mut self, end: usize) {
-        let data = self.memory.data();
+        let (data, start) = (self.memory.data(), self.taken);
         while is_before(self.taken, end) {
             let header = data.header(self.taken);
             if header.is_busy() {
                 break;
             }
             self.taken = header.next(self.taken);
+        }
+        if self.taken == start {
+            return;
         }
         while self.gone != self.taken {
             let header = data.header(self.gone);
@@ -544,6 +547,10 @@ mod tests {
         let mut kernel = Kernel::of(&records.memory);
         assert!(kernel.write(1, 16) && kernel.reserve(24));
         assert_eq!(records.drain(), Drained::All);
+        assert!(
+            records.disordered.is_empty(),
+            "none came before an older one"
+        );
         assert_eq!(times(&mut records, u64::MAX), [1]);
         assert!(!records.rest());
         kernel.submit(2, 24, false);
