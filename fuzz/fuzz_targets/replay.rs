@@ -95,10 +95,10 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 });
 
 fn mutate_content(file: &[u8]) -> Option<Vec<u8>> {
-    let mut content = unpack(file)?;
+    let (version, mut content) = unpack(file)?;
     let size = content.len();
     content.resize(size + 256, 0);
     let most = content.len();
     let size = fuzzer_mutate(&mut content, size, most);
-    pack(&content[..size])
+    pack(version, &content[..size])
 }

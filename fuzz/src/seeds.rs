@@ -9,10 +9,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use skbtrace_cli::{
+    args::{self, Invocation},
     record::RecordRef,
     recording::{Item, Reader},
+    replay::{self, ReplaySettings},
 };
 use skbtrace_common::Plain as _;
 use skbtrace_fuzz::chunks;
@@ -52,6 +54,8 @@ fn make() -> Result<()> {
                 path.file_stem().unwrap_or_default().display()
             );
             fs::copy(&path, replay.join(&name))?;
+            record_again(&path, &replay.join(format!("{name}-again")))
+                .with_context(|| path.display().to_string())?;
             records(&path, &decode, &name, &mut kinds)
                 .with_context(|| path.display().to_string())?;
         }
@@ -61,6 +65,21 @@ fn make() -> Result<()> {
         chunks::join([&kernel_types()[..], &module_types()]),
     )?;
     Ok(())
+}
+
+/// What a recording holds, in the version that is written: the recording may be of an older one.
+fn record_again(path: &Path, to: &Path) -> Result<()> {
+    let words = [
+        "skbtrace".as_ref(),
+        "replay".as_ref(),
+        path,
+        "-w".as_ref(),
+        to,
+    ];
+    match args::parse(&words.map(Path::as_os_str)) {
+        Ok(Invocation::Replay(args)) => replay::run(&ReplaySettings::try_from(args)?).map(drop),
+        _ => bail!("not the arguments of a replay"),
+    }
 }
 
 /// Some records of a recording, of each hook and kind one.
