@@ -11,8 +11,7 @@
 
 #[cfg(test)]
 mod tests;
-
-use std::mem::offset_of;
+mod unread;
 
 use skbtrace_common::{
     Plain,
@@ -23,10 +22,7 @@ use skbtrace_common::{
         RawVerdict,
     },
 };
-
-/// Words of eight bytes in an event.
-pub const EVENT_WORDS: usize = size_of::<RawEvent>() / 8;
-const _: () = assert!(size_of::<RawEvent>().is_multiple_of(8));
+pub use unread::{EVENT_WORDS, Unread};
 
 /// One event as the kernel side wrote it, wherever it is.
 #[derive(Clone, Copy, Debug)]
@@ -111,82 +107,6 @@ pub enum RecordError {
     /// No kind this version knows.
     #[error("record of unknown kind {0}: was it written by another version of skbtrace?")]
     UnknownKind(u8),
-}
-
-/// The event of a record as it came: what nobody wrote of it is whatever was there.
-#[derive(Clone, Copy)]
-pub struct Unread<'a>(&'a [u8; size_of::<RawEvent>()]);
-
-impl<'a> Unread<'a> {
-    /// The event that a record begins with.
-    #[inline]
-    #[must_use]
-    pub fn of(bytes: &'a [u8]) -> Option<Self> {
-        bytes.first_chunk().map(Self)
-    }
-
-    /// Its words of eight bytes.
-    #[inline]
-    #[must_use]
-    pub fn words(self) -> &'a [[u8; 8]; EVENT_WORDS] {
-        let (words, _) = self.0.as_chunks();
-        // It has as many.
-        words.as_array().unwrap_or(&[[0; 8]; _])
-    }
-
-    /// [`RawEvent::time_ns`].
-    #[inline]
-    #[must_use]
-    pub fn time_ns(self) -> u64 {
-        const { assert!(offset_of!(RawEvent, time_ns) == 0) }
-        u64::from_ne_bytes(self.words()[0])
-    }
-
-    /// Whether the record is an event and nothing else.
-    #[inline]
-    #[must_use]
-    pub fn is_plain(self) -> bool {
-        const KIND: usize = offset_of!(RawEvent, kind);
-        const FLAGS: usize = offset_of!(RawEvent, flags);
-        let flags = u16::from_ne_bytes([self.0[FLAGS], self.0[FLAGS + 1]]);
-        flags & (HAS_STACK | HAS_BYTES) == 0
-            && matches!(self.0[KIND], KIND_HOP | KIND_CLONE | KIND_DROP)
-    }
-
-    /// The event, with zeros where nobody wrote.
-    #[inline]
-    #[must_use]
-    pub fn read(self) -> RawEvent {
-        // It has as many bytes.
-        let mut event = RawEvent::from_bytes(self.0).unwrap_or(RawEvent::zeroed());
-        clear_unwritten(&mut event);
-        event
-    }
-
-    /// [`RawEvent::packet_id`].
-    #[inline]
-    #[must_use]
-    pub fn packet_id(self) -> u64 {
-        const AT: usize = offset_of!(RawEvent, packet_id);
-        const { assert!(AT.is_multiple_of(8)) }
-        u64::from_ne_bytes(self.words()[AT / 8])
-    }
-
-    /// [`RawEvent::hook`].
-    #[inline]
-    #[must_use]
-    pub fn hook(self) -> u16 {
-        const AT: usize = offset_of!(RawEvent, hook);
-        u16::from_ne_bytes([self.0[AT], self.0[AT + 1]])
-    }
-}
-
-impl<'a> From<&'a RawEvent> for Unread<'a> {
-    #[inline]
-    fn from(event: &'a RawEvent) -> Self {
-        // It has as many bytes.
-        Self(event.as_bytes().as_array().unwrap_or(&[0; _]))
-    }
 }
 
 /// Room for a record that is read, whichever it is.
