@@ -305,6 +305,8 @@ pub struct Outcome {
     pub attached: Option<(u64, u64)>,
     /// With `-v`: hooks that were not attached, and why.
     pub skipped: Vec<(String, String)>,
+    /// The rows as trees, and the findings; where that was asked for.
+    pub trees: String,
 }
 
 impl Outcome {

@@ -180,11 +180,13 @@ fn end(known: &Known<'_>, lived: &[Hop], released: bool) -> Fate {
         if release.is_some_and(|hop| is_gap(known, last, hop)) {
             return Fate::Ended { after: Some(at) };
         }
+        if let Some(taker) = taker(lived) {
+            return Fate::Taken {
+                by: taker.function().clone(),
+                sock: taker.sock(),
+            };
+        }
         return match (role::of_row(last.row), last.device) {
-            (Role::Take, _) => Fate::Taken {
-                by: at,
-                sock: last.sock(),
-            },
             (Role::Transmit, Some(device)) => Fate::Sent {
                 device,
                 netns: last.netns,
@@ -232,6 +234,14 @@ fn is(hop: &Hop, role: Role) -> bool {
 /// (net/bridge/br_netfilter_hooks.c, ip_sabotage_in, all four kernels).
 fn is_late(hop: &Hop) -> bool {
     matches!(&hop.what, What::Decided(decided) if decided.verdict == Verdict::Stolen)
+}
+
+/// What has the packet for itself: the last hop, or the one for whose sake it was asked where the packet
+/// would go.
+fn taker(lived: &[Hop]) -> Option<&Hop> {
+    let passed = |hop: &&Hop| !is_late(hop) && !is(hop, Role::Question);
+    let last = lived.iter().rev().find(passed)?;
+    is(last, Role::Take).then_some(last)
 }
 
 fn has_copy(hop: &Hop) -> bool {

@@ -21,6 +21,8 @@ pub enum Role {
     ReadPart,
     /// It is for this function: it need not go on from here.
     Take,
+    /// Somebody asks where it would go.
+    Question,
     /// The driver gets it.
     Transmit,
     /// It is copied.
@@ -49,6 +51,9 @@ pub fn of(hook: &Hook) -> Role {
         "skb_copy_datagram_iter" => Role::ReadPart,
         "tcp_v4_do_rcv" | "tcp_v6_do_rcv" | "tcp_add_backlog" | "icmp_rcv" | "icmpv6_rcv"
         | "arp_rcv" | "arp_process" | "ndisc_rcv" => Role::Take,
+        // ARP asks with each request, whether it is to be answered (net/ipv4/arp.c, arp_process, all
+        // four kernels).
+        "ip_route_input_noref" | "ip_route_input_slow" => Role::Question,
         "net_dev_start_xmit" | "dev_hard_start_xmit" | "tun_net_xmit" => Role::Transmit,
         "ip_frag_next" | "ip6_frag_next" | "ip_do_fragment" | "ip6_fragment" => Role::Cut,
         _ => match hook.kind {
@@ -81,7 +86,7 @@ pub fn is_needed(hook: &Hook, filtered: bool) -> bool {
         Role::Transmit => hook.name == "net_dev_start_xmit",
         // Already attached, to follow packets.
         Role::Copy | Role::Cut => is_narrow && hook.follows && hook.kind != Kind::Fragments,
-        Role::Pass => false,
+        Role::Question | Role::Pass => false,
     }
 }
 
@@ -96,6 +101,7 @@ mod tests {
         assert_eq!(count(Role::Read), 1);
         assert_eq!(count(Role::ReadPart), 1);
         assert_eq!(count(Role::Take), 8);
+        assert_eq!(count(Role::Question), 2);
         assert_eq!(count(Role::Transmit), 3);
         assert_eq!(count(Role::Release), 3);
     }

@@ -7,23 +7,24 @@
 //!
 //! A trial's rows are those in the network namespaces that it has built. Rows outside of all
 //! namespaces are its own if their packet was seen in one of its namespaces; what nobody can claim
-//! is shown to everybody.
+//! is shown to everybody, and so are trees.
 //!
 //! A trial run alone plays alone.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use libtest_mimic::Trial;
 
 use super::trial;
 use crate::netns;
 use crate::row::Row;
-use crate::tracer::{Outcome, Tracer};
+use crate::tracer::{self, Outcome, Scratch, Tracer, skbtrace};
 
 type Play = Box<dyn FnOnce(&Turn) -> Result<()> + Send>;
 
@@ -35,6 +36,8 @@ pub struct Turns {
 
 struct Company {
     options: Vec<String>,
+    /// What is told is wanted as trees, too.
+    trees: bool,
     state: Mutex<State>,
 }
 
@@ -53,10 +56,23 @@ struct Part {
 impl Turns {
     /// With these options for skbtrace.
     pub fn with(options: &[&str]) -> Self {
+        Self::of(options, false)
+    }
+
+    /// The same, and what is told in wide rows is told as trees, too.
+    pub fn with_trees(options: &[&str]) -> Self {
+        Self::of(options, true)
+    }
+
+    fn of(options: &[&str], trees: bool) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let state = Mutex::default();
         Self {
-            company: Arc::new(Company { options, state }),
+            company: Arc::new(Company {
+                options,
+                trees,
+                state,
+            }),
             trials: Vec::new(),
         }
     }
@@ -121,8 +137,7 @@ impl Company {
             if ready.is_empty() {
                 return;
             }
-            let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-            let tracer = match Tracer::start(&options) {
+            let tracer = match self.listen() {
                 Ok(tracer) => tracer,
                 Err(error) => {
                     // Without a tracer, no turn begins.
@@ -142,10 +157,7 @@ impl Company {
                     }
                 }
             }
-            let whole = tracer.stop().and_then(|outcome| {
-                outcome.explain(outcome.complete())?;
-                Ok(outcome)
-            });
+            let whole = tracer.stop();
             let claims: Vec<_> = played
                 .iter()
                 .map(|(.., networks)| networks.clone())
@@ -167,6 +179,47 @@ impl Company {
         });
         verdicts
     }
+
+    fn listen(&self) -> Result<Shared> {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        if !self.trees {
+            let tracer = Tracer::start(&options)?;
+            return Ok(Shared { tracer, kept: None });
+        }
+        let directory = Scratch::create()?;
+        let file = directory.path().join("recording");
+        let recording = file.to_str().context("a path of ASCII")?;
+        let tracer =
+            Tracer::start(&[&options, ["--wide", "-w", recording, "--print"].as_slice()].concat())?;
+        let mut replay = skbtrace();
+        replay.args(["replay", recording, "--format", "tree"]);
+        replay.args(options);
+        Ok(Shared {
+            tracer,
+            kept: Some((replay, directory)),
+        })
+    }
+}
+
+/// The tracer of a company.
+struct Shared {
+    tracer: Tracer,
+    /// What makes trees of its recording, and where that is.
+    kept: Option<(Command, Scratch)>,
+}
+
+impl Shared {
+    /// What it told, if it ended well.
+    fn stop(self) -> Result<Outcome> {
+        let mut outcome = self.tracer.stop()?;
+        outcome.explain(outcome.complete())?;
+        if let Some((replay, _directory)) = self.kept {
+            let replayed = tracer::run_to_end(replay)?;
+            ensure!(replayed.code == Some(0), "{}", replayed.transcript());
+            outcome.trees = replayed.stdout.join("\n");
+        }
+        Ok(outcome)
+    }
 }
 
 impl Outcome {
@@ -181,6 +234,7 @@ impl Outcome {
             stderr: self.stderr.clone(),
             attached: self.attached,
             skipped: self.skipped.clone(),
+            trees: self.trees.clone(),
             rows,
             ..Self::default()
         }

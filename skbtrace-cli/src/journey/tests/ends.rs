@@ -151,6 +151,11 @@ fn other_ends() {
         (&["ip_rcv", "skb_copy_datagram_iter", release], "delivered"),
         (&["dev_gro_receive", "napi_skb_free_stolen_head"], "merged"),
         (&["ip_rcv", "skb_clone", release], "copied"),
+        (
+            &["arp_rcv", "arp_process", "ip_route_input_noref", release],
+            "taken",
+        ),
+        (&["ip_rcv", "ip_route_input_noref", release], "ended"),
         (&["ip_rcv", release], "ended"),
         (&[release], "ended"),
         (&["ip_rcv"], "alive"),

@@ -1,9 +1,9 @@
 //! The network models of Kubernetes: how a packet gets from a pod to another one, and back.
 //!
 //! From pods that share everything, over bridges, overlays and plain routes, to a Service: each model
-//! is a network, a question and its answer. A trial plays it under a tracer that explains, and wants
-//! every step of the way, the right ends, and no finding, as nothing is wrong. The demo plays it for
-//! whoever wants to see it, and the corpus has it recorded.
+//! is a network, a question and its answer. Trials play them under a tracer that explains, and want
+//! every step of the way, the right ends, and no finding, as nothing is wrong. The demo plays one for
+//! whoever wants to see it, and the corpus has them recorded.
 
 mod bridged;
 mod overlay;
@@ -14,7 +14,7 @@ mod service;
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 
-use super::trial;
+use super::turns::Turns;
 pub use scene::Scene;
 
 /// A network model.
@@ -86,12 +86,21 @@ pub fn find(name: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.name == name)
 }
 
+/// What each is to show, and all addresses that somebody asks from.
+const OPTIONS: &[&str] = &[
+    "--set=route,tunnel,neigh,iptable,nat,ipvs",
+    "-H",
+    "127.0.0.1,172.18.0.15,10.0.1.2,10.50.1.10,10.72.1.2,10.72.2.2",
+    "--explain",
+];
+
 pub fn trials() -> Vec<Trial> {
-    let trials = MODELS.iter().map(|model| {
-        trial(format!("model_{}", model.name), || {
+    let mut trials = Turns::with_trees(OPTIONS);
+    for model in MODELS {
+        trials.trial(format!("model_{}", model.name), |turn| {
             let scene = (model.build)().context("building it")?;
-            scene.judge(model)
-        })
-    });
-    trials.collect()
+            scene.judge(turn)
+        });
+    }
+    trials.trials()
 }

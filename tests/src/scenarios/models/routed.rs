@@ -130,14 +130,14 @@ fn judge(network: &Network, seen: &Seen) -> Result<()> {
             hop(&["arp_xmit"]).pkt(&asked).inside(client),
             hop(&["arp_rcv"]).pkt(&asked).inside(node).on("veth1"),
         ],
-        "taken by arp_rcv",
+        "taken by arp_process",
     )?;
     let reply = seen.journey(
         &[
             hop(&["arp_xmit"]).pkt(&told).inside(node).on("veth1"),
             hop(&["arp_rcv"]).pkt(&told).inside(client).on("eth0"),
         ],
-        "taken by arp_rcv",
+        "taken by arp_process",
     )?;
     anyhow::ensure!(request.id != reply.id, "one packet asks and answers");
     // The pods never ask for each other, and no bridge is in between.

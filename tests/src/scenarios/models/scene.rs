@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Model;
+use crate::scenarios::turns::Turn;
 use crate::story::Hop;
-use crate::tracer::{self, Outcome, Scratch, Tracer, skbtrace};
+use crate::tracer::Outcome;
 
 type Play = Box<dyn Fn() -> Result<()>>;
 type Judge = Box<dyn Fn(&Seen) -> Result<()>>;
@@ -47,49 +47,32 @@ impl Scene {
         (self.play)()
     }
 
-    /// Plays it under a tracer that explains, and judges what is told, as rows and as a tree.
-    pub fn judge(&self, model: &Model) -> Result<()> {
-        let scratch = Scratch::create()?;
-        let recording = scratch.path().join("recording");
-        let recording = recording.to_str().context("a path of ASCII")?;
-        let keep = ["--explain", "--wide", "-w", recording, "--print"];
-        let tracer = Tracer::start(&[model.options, &keep].concat())?;
+    /// Plays it when it has its turn, and judges what is told, as rows and as trees.
+    pub fn judge(&self, turn: &Turn) -> Result<()> {
+        let listening = turn.listen()?;
         self.play()?;
         (self.also)()?;
-        let outcome = tracer.stop()?;
-        let mut replay = skbtrace();
-        replay.args(["replay", recording, "--explain", "--format", "tree"]);
-        replay.args(model.options);
-        let replayed = tracer::run_to_end(replay)?;
-        let tree = replayed.stdout.join("\n");
-        ensure!(
-            replayed.code == Some(0),
-            "the replay: {}",
-            replayed.transcript()
-        );
-        let seen = Seen { outcome, tree };
+        let seen = Seen {
+            outcome: listening.stop()?,
+        };
         let verdict = seen.is_well().and_then(|()| (self.judge)(&seen));
-        let verdict = verdict.with_context(|| format!("the tree:\n{}\n", seen.tree));
+        let verdict = verdict.with_context(|| format!("the trees:\n{}\n", seen.outcome.trees));
         seen.outcome.explain(verdict)
     }
 }
 
 /// What was seen of a model.
 pub struct Seen {
-    /// The rows.
+    /// The rows, and everybody's trees.
     pub outcome: Outcome,
-    /// The trees.
-    pub tree: String,
 }
 
 impl Seen {
-    /// Nothing was lost, and nothing found.
+    /// Nothing was found.
     fn is_well(&self) -> Result<()> {
-        self.outcome.complete()?;
         self.outcome.times_do_not_decrease()?;
-        let mut lines = self.outcome.stdout.iter().map(String::as_str);
-        let mut all = lines.by_ref().chain(self.tree.lines());
-        let finding = all.find(|line| line.starts_with("FINDING "));
+        let mut lines = self.outcome.trees.lines();
+        let finding = lines.find(|line| line.starts_with("FINDING "));
         ensure!(finding.is_none(), "nothing is wrong, but: {finding:?}");
         Ok(())
     }
@@ -110,19 +93,20 @@ impl Seen {
     /// The tree of a packet that was made from no other.
     fn block(&self, id: u64) -> Result<&str> {
         let number = format!("] #{id} ");
+        let trees = self.outcome.trees.as_str();
         let begins = |at: &usize| {
-            let line = self.tree[*at..].lines().next().unwrap_or_default();
+            let line = trees[*at..].lines().next().unwrap_or_default();
             line.starts_with('[') && line.contains(&number)
         };
         let starts = || {
-            let lines = self.tree.match_indices('\n').map(|(at, _)| at + 1);
+            let lines = trees.match_indices('\n').map(|(at, _)| at + 1);
             std::iter::once(0).chain(lines)
         };
         let start = starts().find(begins);
         let start = start.with_context(|| format!("packet #{id} has no tree of its own"))?;
         let mut after = starts().filter(|at| *at > start);
-        let end = after.find(|at| self.tree[*at..].starts_with('['));
-        Ok(&self.tree[start..end.unwrap_or(self.tree.len())])
+        let end = after.find(|at| trees[*at..].starts_with('['));
+        Ok(&trees[start..end.unwrap_or(trees.len())])
     }
 }
 
