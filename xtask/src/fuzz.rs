@@ -7,8 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cli::FuzzArgs;
 use crate::{corpus, paths, process};
@@ -57,10 +58,19 @@ pub fn run(args: &FuzzArgs) -> Result<ExitCode> {
             .arg(corpus::directory())
             .arg(&seeds),
     )?;
-    let mut all_well = true;
-    for target in TARGETS.iter().copied().filter(wanted) {
-        all_well &= fuzz(target, args.seconds, &home, &binaries, &seeds)?;
-    }
+    let targets = TARGETS.iter().copied().filter(wanted);
+    let all_well = thread::scope(|scope| -> Result<bool> {
+        let fuzz = |target| {
+            let (home, binaries, seeds) = (&home, &binaries, &seeds);
+            scope.spawn(move || fuzz(target, args.seconds, home, binaries, seeds))
+        };
+        let runs: Vec<_> = targets.map(fuzz).collect();
+        let mut all_well = true;
+        for run in runs {
+            all_well &= run.join().map_err(|_| anyhow!("a thread panicked"))??;
+        }
+        Ok(all_well)
+    })?;
     Ok(if all_well {
         ExitCode::SUCCESS
     } else {

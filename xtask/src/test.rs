@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the unit tests here, then the scenarios on every kernel of the table.
+//! `cargo xtask test`: the unit tests here, and the scenarios on every kernel of the table.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::cli::{KernelArgs, TestArgs};
 use crate::guest::{Guest, Sink};
@@ -29,16 +29,9 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
     setup::ensure()?;
     let mut total = Report::default();
     let mut summary = Vec::new();
-    if !args.vm_only {
-        let unit = unit_tests(args)?;
-        summary.push(format!("unit tests: {}", unit.counts()));
-        total.add(&unit);
-    }
-    if !args.unit_only {
-        for (line, report) in guests(args)? {
-            summary.push(line);
-            total.add(&report);
-        }
+    for (line, report) in verdicts(args)? {
+        summary.push(line);
+        total.add(&report);
     }
     println!();
     for failure in &total.failures {
@@ -64,10 +57,37 @@ pub fn run(args: &TestArgs) -> Result<ExitCode> {
     })
 }
 
+/// A summary line and counts for each of what is wanted. Unit tests are built and run beside the guests,
+/// in the time that these leave: one waits for its kernel a tenth to a third of the time.
+fn verdicts(args: &TestArgs) -> Result<Vec<(String, Report)>> {
+    if args.unit_only {
+        return Ok(vec![unit_tests(args)?]);
+    }
+    if args.vm_only {
+        return guests(args);
+    }
+    thread::scope(|scope| {
+        let unit = scope.spawn(|| unit_tests(args));
+        let guests = guests(args);
+        let unit = unit
+            .join()
+            .map_err(|_| anyhow!("the unit tests' thread panicked"))??;
+        Ok(std::iter::once(unit).chain(guests?).collect())
+    })
+}
+
 /// `cargo test`, its output shown and counted. Without `--workspace`: that would take the kernel side
 /// too, which compiles for its own target only.
-fn unit_tests(args: &TestArgs) -> Result<Report> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+fn unit_tests(args: &TestArgs) -> Result<(String, Report)> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = if args.unit_only {
+        Command::new(cargo)
+    } else {
+        // What waits for a guest has limits to its patience.
+        let mut command = Command::new("nice");
+        command.args(["-n", "19"]).arg(cargo);
+        command
+    };
     command
         .args(["test", "--no-fail-fast"])
         .current_dir(paths::workspace());
@@ -76,7 +96,7 @@ fn unit_tests(args: &TestArgs) -> Result<Report> {
     let mut text = String::new();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
         let line = line.context("cannot read cargo's output")?;
-        println!("{line}");
+        println!("[unit] {line}");
         text.push_str(&line);
         text.push('\n');
     }
@@ -86,7 +106,7 @@ fn unit_tests(args: &TestArgs) -> Result<Report> {
         println!("unit tests: cargo test failed without a failed test (a build error?), see above");
         report.failed += 1;
     }
-    Ok(report)
+    Ok((format!("unit tests: {}", report.counts()), report))
 }
 
 /// Runs the scenarios on the kernels, a few at a time, and then those that need two machines, of
