@@ -6,6 +6,7 @@
 //! shows it or a [`capture`] keeps it. Only [`session`], [`attach`], [`transport`], [`stats`] and
 //! [`kernel::features`] know about bpf(2).
 
+mod allowance;
 pub mod args;
 pub mod attach;
 pub mod capture;

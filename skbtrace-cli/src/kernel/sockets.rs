@@ -3,25 +3,18 @@
 //! The kernel does not keep it, so all of `/proc/PID/fd` is read, and what was found of every socket
 //! is kept.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use rustc_hash::FxHashMap;
 
-use crate::event::Process;
+use crate::{allowance::Allowance, event::Process};
 
 /// The sockets of this machine and who has them, as far as they were asked for.
 #[derive(Debug)]
 pub struct Owners {
     /// By inode; `None` of a socket that no process was found to have.
     known: FxHashMap<u64, Option<Process>>,
-    begun: Instant,
-    /// How long searches have taken.
-    spent: Duration,
+    searching: Allowance,
 }
 
 impl Owners {
@@ -41,8 +34,7 @@ impl Owners {
     fn none() -> Self {
         Self {
             known: FxHashMap::default(),
-            begun: Instant::now(),
-            spent: Duration::ZERO,
+            searching: Allowance::of(Self::AT_ONCE, Self::PART),
         }
     }
 
@@ -51,7 +43,7 @@ impl Owners {
         if let Some(known) = self.known.get(&inode) {
             return *known;
         }
-        if self.spent > Self::AT_ONCE + self.begun.elapsed() / Self::PART {
+        if !self.searching.is_left() {
             return None;
         }
         self.search();
@@ -59,11 +51,10 @@ impl Owners {
     }
 
     fn search(&mut self) {
-        let begun = Instant::now();
-        for (inode, process) in found_in(Path::new("/proc")) {
-            self.known.insert(inode, Some(process));
-        }
-        self.spent += begun.elapsed();
+        let found = self.searching.spend(|| found_in(Path::new("/proc")));
+        let found = found.into_iter();
+        self.known
+            .extend(found.map(|(inode, process)| (inode, Some(process))));
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    allowance::Allowance,
     clock::now_ns,
     kernel::interfaces::{NetnsState, StateReader},
 };
@@ -25,9 +26,7 @@ pub struct Losses {
     seen: HashMap<u32, (u64, NetnsState)>,
     /// By network namespace and place in the code, when the loss was that was looked after last.
     last_ns: HashMap<(u32, u64), u64>,
-    begun: Instant,
-    /// How long looks have been waited for.
-    waited: Duration,
+    waiting: Allowance,
     ask: Sender<Question>,
     answers: Receiver<(Question, Option<NetnsState>)>,
 }
@@ -73,8 +72,7 @@ impl Losses {
         Self {
             seen: HashMap::new(),
             last_ns: HashMap::new(),
-            begun: Instant::now(),
-            waited: Duration::ZERO,
+            waiting: Allowance::of(Self::AT_ONCE, Self::PART),
             ask,
             answers,
         }
@@ -90,16 +88,16 @@ impl Losses {
         {
             return None;
         }
-        if self.waited > Self::AT_ONCE + self.begun.elapsed() / Self::PART {
+        if !self.waiting.is_left() {
             return None;
         }
-        let begun = Instant::now();
         let question = Question {
             netns,
             asked_ns: now_ns(),
         };
+        let begun = Instant::now();
         let state = self.ask(question);
-        self.waited += begun.elapsed();
+        self.waiting.take(begun.elapsed());
         if self.seen.len() >= Self::PLACES {
             self.seen.clear();
         }
@@ -176,7 +174,7 @@ mod tests {
     #[test]
     fn looks_take_a_part_of_the_time() {
         let (mut losses, looks) = counted();
-        losses.waited = Duration::MAX;
+        losses.waiting.take(Duration::MAX);
         assert_eq!(losses.look(1, 100, now_ns()), None);
         assert_eq!(looks.try_iter().count(), 0);
     }

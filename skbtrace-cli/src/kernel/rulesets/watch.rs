@@ -12,11 +12,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     io, thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Base, Ending, Kind, Peer, Question, legacy, nft, ruleset::Ruleset, walk};
 use crate::{
+    allowance::Allowance,
     clock::now_ns,
     kernel::netns::{self, Netns},
 };
@@ -27,9 +28,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub struct Rulesets {
     chains: HashMap<Base, Watched>,
     netns: Vec<Netns>,
-    begun: Instant,
-    /// How long looks have taken.
-    spent: Duration,
+    looking: Allowance,
 }
 
 impl Rulesets {
@@ -46,34 +45,29 @@ impl Rulesets {
         Self {
             chains: HashMap::new(),
             netns: Vec::new(),
-            begun: Instant::now(),
-            spent: Duration::ZERO,
+            looking: Allowance::of(Self::AT_ONCE, Self::PART),
         }
     }
 
     /// What can have ended a packet; `None` when that is not known.
     pub fn ask(&mut self, question: &Question) -> Option<Ending> {
         let has_room = self.chains.len() < Self::CHAINS;
-        let may_look = self.spent <= Self::AT_ONCE + self.begun.elapsed() / Self::PART;
         if !has_room && !self.chains.contains_key(&question.base) {
             return None;
         }
         let Self {
             chains,
             netns,
-            spent,
-            ..
+            looking,
         } = self;
         let watched = chains.entry(question.base.clone()).or_default();
         watched.ask(question, &mut || {
-            if !may_look {
+            if !looking.is_left() {
                 return None;
             }
-            let begun = Instant::now();
             let begun_ns = now_ns();
             // What may not be looked at, or is not there any more, has no rules that are known.
-            let rulesets = look(&question.base, netns).unwrap_or_default();
-            *spent += begun.elapsed();
+            let rulesets = looking.spend(|| look(&question.base, netns).unwrap_or_default());
             Some(Look {
                 begun_ns,
                 ended_ns: now_ns(),

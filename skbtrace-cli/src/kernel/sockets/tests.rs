@@ -56,7 +56,7 @@ fn a_socket_is_searched_for_once() {
         Some(&None),
         "kept, as it was looked for"
     );
-    owners.spent = Duration::from_secs(1000);
+    owners.searching.take(Duration::from_secs(1000));
     assert_eq!(owners.find(u64::MAX), None);
     assert_eq!(owners.known.get(&u64::MAX), None, "nobody looked");
 }
